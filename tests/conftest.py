@@ -1,0 +1,41 @@
+"""What every test run needs before anything heavy is imported."""
+
+import os
+import sys
+import tempfile
+
+# Kernels log and warn at start-up; a test's output is its failures.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# A test never talks to the hub: what it needs is local or fails clearly.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class _NoTensorFlow:
+    """Import hook that fails every import of TensorFlow."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tf_keras"):
+            raise ModuleNotFoundError(
+                f"{name} is blocked: this run shows that the JAX backend "
+                "works where TensorFlow is not installed.",
+                name=name,
+            )
+        return None
+
+
+if os.environ.get("TFSHRINK_BLOCK_TENSORFLOW"):
+    sys.meta_path.insert(0, _NoTensorFlow())
+
+
+def pytest_configure(config):
+    """Lets absl's test helpers read their flags outside `absltest.main`."""
+    from absl import flags
+    from absl.testing import absltest  # noqa: F401  defines the flags
+
+    folder = tempfile.TemporaryDirectory(prefix="tfshrink_test_")
+    config.add_cleanup(folder.cleanup)
+    flags.FLAGS["test_tmpdir"].value = folder.name
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
