@@ -1,0 +1,84 @@
+"""Files that are either whole or not there, and their hashes."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode="w"):
+    """Opens a file that appears under its name only once it is complete.
+
+    What is written goes to a hidden file in the same folder, which takes
+    the place of `path` when the block ends without an error. After an
+    error (a full disk, an interrupt) the old file is as it was and the
+    hidden one is gone.
+
+    Args:
+        path: The file to write; missing parent folders are made.
+        mode: `"w"` for UTF-8 text, `"wb"` for bytes.
+
+    Yields:
+        The open file.
+
+    Raises:
+        OSError: The system's error, always with the name of `path`.
+    """
+    path = Path(path)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(hidden, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(hidden)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
+
+
+def write_json(path, value):
+    """Writes `value` as indented JSON, whole or not at all.
+
+    NumPy numbers and arrays become numbers and lists; NaN and infinities,
+    which JSON does not know, become `null`.
+    """
+    text = json.dumps(plain(value), indent=2, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")
+
+
+def plain(value):
+    """The same value in dicts, lists, strings and finite numbers."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy numbers and arrays
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def sha256_file(path):
+    """The SHA-256 of a file's bytes, in hexadecimal; reads it in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value):
+    """The SHA-256 of a value's JSON with sorted keys, in hexadecimal."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
