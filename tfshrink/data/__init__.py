@@ -1,0 +1,1 @@
+"""Text, SQuAD and generated data, as NumPy batches."""
