@@ -1,0 +1,43 @@
+"""Checks that hold for the config of every decoder."""
+
+from tfshrink.errors import UserError
+
+_SIZES = ("vocabulary", "width", "layers", "heads", "kv_heads", "head_dim")
+_SIZES += ("hidden", "context")
+
+
+def checked_config(config, file):
+    """Returns `config` once its sizes fit together.
+
+    Args:
+        config: A `DecoderConfig`.
+        file: The file it came from, for the error.
+
+    Raises:
+        UserError: A size that is no positive integer, or heads that do not
+            divide.
+    """
+    for size in _SIZES:
+        value = getattr(config, size)
+        if type(value) is not int or value < 1:
+            raise UserError(
+                f"{file}: `{size}` must be a positive integer. "
+                f"Received: {value!r}"
+            )
+    if config.heads % config.kv_heads:
+        raise UserError(
+            f"{file}: the key/value heads must divide the {config.heads} "
+            f"query heads. Received: {config.kv_heads}"
+        )
+    if config.positions == "rope" and config.head_dim % 2:
+        raise UserError(
+            f"{file}: the head dimension must be even for rotary positions. "
+            f"Received: {config.head_dim}"
+        )
+    for token in (config.bos, *config.eos):
+        if token is not None and not 0 <= token < config.vocabulary:
+            raise UserError(
+                f"{file}: start and stop tokens must be below the vocabulary "
+                f"{config.vocabulary}. Received: {token}"
+            )
+    return config
