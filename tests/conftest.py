@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from importlib.machinery import PathFinder
 
 # Kernels log and warn at start-up; a test's output is its failures.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -12,21 +13,26 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-class _NoTensorFlow:
-    """Import hook that fails every import of TensorFlow."""
+class _WithoutTensorFlow:
+    """The path finder of a machine on which TensorFlow is not installed."""
+
+    def __init__(self, finder):
+        self._finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("tensorflow", "tf_keras"):
-            raise ModuleNotFoundError(
-                f"{name} is blocked: this run shows that the JAX backend "
-                "works where TensorFlow is not installed.",
-                name=name,
-            )
-        return None
+            return None
+        return self._finder.find_spec(name, path, target)
 
 
 if os.environ.get("TFSHRINK_BLOCK_TENSORFLOW"):
-    sys.meta_path.insert(0, _NoTensorFlow())
+    sys.meta_path[:] = [
+        _WithoutTensorFlow(finder) if finder is PathFinder else finder
+        for finder in sys.meta_path
+    ]
 
 
 def pytest_configure(config):

@@ -2,18 +2,16 @@
 
 import contextlib
 import difflib
-import logging
 import os
 import re
 import sys
 import textwrap
-import warnings
 
 from absl import flags
-from absl import logging as absl_logging
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.quiet import quiet
 
 # Flags defined through this module count as the binary's own.
 flags.disclaim_key_flags()
@@ -133,19 +131,6 @@ def _parses(flag, value):
     except ValueError:
         return False
     return True
-
-
-def quiet():
-    """Keeps libraries that are imported later from chatting on stderr."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    for library in ("jax", "tensorflow", "transformers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
 
 
 def _hide_gpus():

@@ -1,0 +1,44 @@
+"""The core of the suite once more: on JAX, with TensorFlow hidden."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_case import ON_TENSORFLOW
+from tests.test_case import TestCase
+
+ROOT = Path(__file__).parents[1]
+# Test files or folders that must pass where TensorFlow is not installed.
+CORE = (
+    "tests/evaluation",
+    "tests/layers",
+    "tests/models/decoder_test.py",
+    "tests/ops",
+    "tests/plan_test.py",
+    "tests/run_folder_test.py",
+    "tests/test_case_test.py",
+)
+
+
+class JaxBackendTest(TestCase):
+    def test_core_passes_without_tensorflow(self):
+        if not ON_TENSORFLOW:
+            self.skipTest("this run is on JAX already")
+        if not importlib.util.find_spec("jax"):
+            self.skipTest("JAX is not installed")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "not smollm2"]
+            + [path for path in CORE if (ROOT / path).exists()],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                "KERAS_BACKEND": "jax",
+                "TFSHRINK_BLOCK_TENSORFLOW": "1",
+            },
+            timeout=900,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr)
