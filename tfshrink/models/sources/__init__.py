@@ -59,7 +59,7 @@ def open_source(name):
     if name in SOURCES:
         return SOURCES[name](name)
     path = pathlib.Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         from tfshrink.models.sources.huggingface import HuggingFaceSource
 
         return HuggingFaceSource(path)

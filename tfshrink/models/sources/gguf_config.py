@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.models.decoder_config import DecoderConfig
 from tfshrink.models.sources.config_checks import checked_config
 
 
@@ -150,6 +150,8 @@ def _rope_scaling(values, head_dim, rope_factors):
 
 def _llama3_scaling(values, head_dim, rope_factors):
     """Finds the scaling whose factors a file stores as a tensor."""
+    from tfshrink.ops import rotary  # brings Keras along
+
     scaling = {
         "type": "llama3",
         "factor": float(str(np.float32(rope_factors.max()))),
@@ -158,7 +160,8 @@ def _llama3_scaling(values, head_dim, rope_factors):
         "original_context": 8192,
     }
     theta = values.number("rope.freq_base", 10000.0)
-    expected = llama3_factors(head_dim, theta, scaling)
+    plain = rotary.frequencies(head_dim, theta)
+    expected = plain / rotary.frequencies(head_dim, theta, scaling)
     if rope_factors.shape != expected.shape or not np.allclose(
         rope_factors, expected, rtol=1e-4
     ):
@@ -168,16 +171,3 @@ def _llama3_scaling(values, head_dim, rope_factors):
             "others"
         )
     return scaling
-
-
-def llama3_factors(head_dim, theta, scaling):
-    """Returns what Llama 3 divides each rotary frequency by, (D / 2,).
-
-    Wavelengths above the original context are divided by `factor`, those
-    well inside it are kept, those between are interpolated.
-    """
-    frequencies = theta ** -(np.arange(0, head_dim, 2) / head_dim)
-    turns = scaling["original_context"] * frequencies / (2 * np.pi)
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    kept = np.clip((turns - low) / (high - low), 0, 1)
-    return 1 / (kept + (1 - kept) / scaling["factor"])

@@ -1,8 +1,8 @@
 """A decoder's config from the `config.json` of Hugging Face."""
 
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.models.decoder_config import DecoderConfig
 from tfshrink.models.sources.config_checks import checked_config
 
 _ACTIVATIONS = {

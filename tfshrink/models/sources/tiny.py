@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from tfshrink.models.decoder_config import DecoderConfig
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.models.sources.byte_level import byte_letters
 from tfshrink.models.sources.byte_level import byte_level_tokenizer
 from tfshrink.models.sources.byte_level import fast_tokenizer
