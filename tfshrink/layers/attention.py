@@ -1,0 +1,90 @@
+"""Self-attention of a decoder block."""
+
+import keras
+from keras import ops
+
+from tfshrink.backend import fuse
+from tfshrink.layers.switchable_dense import SwitchableDense
+from tfshrink.decoder_config import DecoderConfig
+from tfshrink.ops import attention
+from tfshrink.ops import rotary
+
+
+class Attention(keras.layers.Layer):
+    """Grouped-query attention over switchable projections.
+
+    Args:
+        config: `DecoderConfig`.
+        precision: `PrecisionConfig` or `None`.
+
+    Call arguments:
+        x: `(B, T, C)`.
+        bits: `(in_bits, out_bits)` scalar tensors, or `None`.
+        rotation: `(cosine, sine)` of this step's positions, or `None`.
+        mask: Boolean `(B or 1, T, S)`.
+        cache: `(KVCache, state, column)`, or `None`.
+
+    Returns:
+        `(output, state)`: `(B, T, C)`, and the new cache state or `None`.
+    """
+
+    def __init__(self, config, precision=None, **kwargs):
+        # The rotation stays float32 whatever the compute type.
+        kwargs["autocast"] = False
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = DecoderConfig.from_json(config)
+        self.config = config
+        self.precision = precision
+
+    def build(self, input_shape):
+        config = self.config
+
+        def dense(name, units, bias, inputs):
+            layer = SwitchableDense(
+                units,
+                bias,
+                self.precision,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build((None, None, inputs))
+            return layer
+
+        wide = config.heads * config.head_dim
+        narrow = config.kv_heads * config.head_dim
+        bias = config.attention_bias
+        self.query = dense("query", wide, bias, config.width)
+        self.key = dense("key", narrow, bias, config.width)
+        self.value = dense("value", narrow, bias, config.width)
+        self.output_dense = dense(
+            "output", config.width, config.attention_out_bias, wide
+        )
+
+    def call(self, x, bits=None, rotation=None, mask=None, cache=None):
+        in_bits, out_bits = (None, None) if bits is None else bits
+        query = self._heads(self.query(x, in_bits), self.config.heads)
+        key = self._heads(self.key(x, in_bits), self.config.kv_heads)
+        value = self._heads(self.value(x, in_bits), self.config.kv_heads)
+        if rotation is not None:
+            rotate = fuse(rotary.rotate)
+            query, key = rotate(query, *rotation), rotate(key, *rotation)
+        state = None
+        if cache is not None:
+            store, state, column = cache
+            key, value, state = store.append(state, key, value, column)
+        out = attention.attend(query, key, value, mask)
+        wide = self.config.heads * self.config.head_dim
+        out = ops.reshape(out, (-1, x.shape[1], wide))
+        return self.output_dense(out, out_bits), state
+
+    def _heads(self, x, heads):
+        return ops.reshape(x, (-1, x.shape[1], heads, self.config.head_dim))
+
+    def get_config(self):
+        precision = self.precision
+        return {
+            **super().get_config(),
+            "config": self.config.to_json(),
+            "precision": precision and precision.to_json(),
+        }

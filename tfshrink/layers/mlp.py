@@ -1,0 +1,90 @@
+"""The feed-forward half of a decoder block."""
+
+import functools
+
+import keras
+from keras import ops
+
+from tfshrink.backend import fuse
+from tfshrink.layers.switchable_dense import SwitchableDense
+from tfshrink.decoder_config import DecoderConfig
+
+ACTIVATIONS = {
+    "gelu": lambda x: ops.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
+    "relu": ops.relu,
+    "silu": ops.silu,
+}
+
+
+class MLP(keras.layers.Layer):
+    """Two or, gated, three switchable projections around an activation.
+
+    Args:
+        config: `DecoderConfig`.
+        precision: `PrecisionConfig` or `None`.
+
+    Call arguments:
+        x: `(B, T, C)`.
+        bits: `(in_bits, out_bits)` scalar tensors, or `None`.
+
+    Returns:
+        `(B, T, C)`.
+    """
+
+    def __init__(self, config, precision=None, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = DecoderConfig.from_json(config)
+        self.config = config
+        self.precision = precision
+
+    def build(self, input_shape):
+        config = self.config
+
+        def dense(name, units, inputs):
+            layer = SwitchableDense(
+                units,
+                config.mlp_bias,
+                self.precision,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build((None, None, inputs))
+            return layer
+
+        self.gate = None
+        if config.gated:
+            self.gate = dense("gate", config.hidden, config.width)
+        self.up = dense("up", config.hidden, config.width)
+        self.down = dense("down", config.width, config.hidden)
+
+    def call(self, x, bits=None):
+        in_bits, out_bits = (None, None) if bits is None else bits
+        inner = [self.up(x, in_bits)]
+        if self.gate is not None:
+            inner.insert(0, self.gate(x, in_bits))
+        activate = fuse(_activation(self.config.activation))
+        return self.down(activate(*inner), out_bits)
+
+    def compute_output_shape(self, input_shape, bits=None):
+        return input_shape
+
+    def get_config(self):
+        precision = self.precision
+        return {
+            **super().get_config(),
+            "config": self.config.to_json(),
+            "precision": precision and precision.to_json(),
+        }
+
+
+@functools.cache
+def _activation(name):
+    """The activation, times a second argument where there is one."""
+
+    def activate(x, up=None):
+        x = ACTIVATIONS[name](x)
+        return x if up is None else x * up
+
+    return activate

@@ -1,0 +1,69 @@
+"""LayerNorm and RMSNorm under one name, computed in float32."""
+
+import functools
+
+import keras
+from keras import ops
+
+from tfshrink.backend import fuse
+
+
+class Norm(keras.layers.Layer):
+    """Normalises the last axis.
+
+    Args:
+        kind: `"rms"` or `"layer"`.
+        epsilon: Added to the variance.
+
+    Call arguments:
+        x: `(..., C)`.
+
+    Returns:
+        `(..., C)` in the compute type.
+    """
+
+    def __init__(self, kind="rms", epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        width = (input_shape[-1],)
+        self.scale = self.add_weight(
+            name="scale", shape=width, initializer="ones", autocast=False
+        )
+        self.bias = None
+        if self.kind == "layer":
+            self.bias = self.add_weight(
+                name="bias", shape=width, initializer="zeros", autocast=False
+            )
+
+    def call(self, x):
+        normalize = fuse(_normalizer(self.kind, self.epsilon))
+        weights = [self.scale] if self.bias is None else [self.scale, self.bias]
+        return ops.cast(normalize(x, *weights), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "epsilon": self.epsilon,
+        }
+
+
+@functools.cache
+def _normalizer(kind, epsilon):
+    """The function of a kind of norm, one object for all layers."""
+
+    def normalize(x, scale, bias=None):
+        wide = ops.cast(x, "float32")
+        if kind == "layer":
+            wide = wide - ops.mean(wide, axis=-1, keepdims=True)
+        power = ops.mean(wide * wide, axis=-1, keepdims=True)
+        out = wide * ops.rsqrt(power + epsilon) * scale
+        return ops.cast(out if bias is None else out + bias, x.dtype)
+
+    return normalize

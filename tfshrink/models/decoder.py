@@ -1,0 +1,196 @@
+"""One decoder for the GPT-2 and the Llama family."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from tfshrink.errors import UserError
+from tfshrink.layers.block import Block
+from tfshrink.layers.norm import Norm
+from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.layers.switchable_dense import SwitchableDense
+from tfshrink.layers.switchable_embedding import SwitchableEmbedding
+from tfshrink.decoder_config import DecoderConfig
+from tfshrink.ops import rotary
+
+
+class Decoder(keras.Model):
+    """A decoder-only language model with precision as an argument.
+
+    The layer groups are, in order, four a block (`attention_in`,
+    `attention_out`, `mlp_in`, `mlp_out`), then `embedding` and, untied,
+    `head`: one entry of `bits` each.
+
+    Args:
+        config: `DecoderConfig`.
+        precision: `PrecisionConfig`, or `None` for a plain decoder without
+            scales, banks or adapters.
+        remat: Whether blocks recompute their activations in the backward
+            pass (gradient checkpointing).
+
+    Call arguments:
+        tokens: Integer `(B, T)`.
+        bits: Integer tensor `(groups,)`, or `None` for full precision.
+
+    Returns:
+        Logits `(B, T, V)`, float32.
+    """
+
+    def __init__(self, config, precision=None, remat=False, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(config, dict):
+            config = DecoderConfig.from_json(config)
+        if isinstance(precision, dict):
+            precision = PrecisionConfig.from_json(precision)
+        self.config = config
+        self.precision = precision
+        self.remat = remat
+        self._inverse = None
+        if config.positions == "rope":
+            self._inverse = rotary.frequencies(
+                config.head_dim, config.rope_theta, config.rope_scaling
+            )
+        policy = self.dtype_policy
+        outer = precision and dataclasses.replace(
+            precision, bank="none", ranks=(), activations=0
+        )
+        self.embedding = SwitchableEmbedding(
+            config.vocabulary, config.width, outer, dtype=policy, name="embedding"
+        )
+        self.positions = None
+        if config.positions == "learned":
+            self.positions = SwitchableEmbedding(
+                config.context, config.width, dtype=policy, name="positions"
+            )
+        self.blocks = [
+            Block(config, precision, dtype=policy, name=block_name(config, i))
+            for i in range(config.layers)
+        ]
+        self.final_norm = Norm(
+            config.norm, config.norm_epsilon, dtype=policy, name="final_norm"
+        )
+        self.head = None
+        if not config.tied:
+            self.head = SwitchableDense(
+                config.vocabulary, precision=outer, dtype=policy, name="head"
+            )
+
+    def build(self, input_shape=None):
+        shape = (None, None, self.config.width)
+        self.embedding.build()
+        if self.positions is not None:
+            self.positions.build()
+        for block in self.blocks:
+            block.build(shape)
+        self.final_norm.build(shape)
+        if self.head is not None:
+            self.head.build(shape)
+        self.built = True
+
+    def call(self, tokens, bits=None):
+        return self.logits(self.hidden(tokens, bits), bits)
+
+    def hidden(self, tokens, bits=None):
+        """Final hidden states `(B, T, C)`, normalised, before the head."""
+        length = tokens.shape[1]
+        if length > self.config.context:
+            raise UserError(
+                f"`tokens` must hold at most {self.config.context} tokens a "
+                f"sequence. Received: {length}"
+            )
+        columns = ops.arange(length)
+        mask = (columns[None, :] <= columns[:, None])[None]
+        x, rotation = self.embed(tokens, columns[None], bits)
+        for index, block in enumerate(self.blocks):
+            own = None if bits is None else bits[4 * index : 4 * index + 4]
+            run = keras.remat(_first(block)) if self.remat else _first(block)
+            x = run(x, own, rotation, mask)
+        return self.final_norm(x)
+
+    def hidden_cached(self, tokens, states, column, pad, store, bits=None):
+        """Hidden states of new tokens over a cache.
+
+        Args:
+            tokens: Integer `(B, T)`; sequences end in the same column.
+            states: Cache state, one entry a block.
+            column: Scalar, the cache column of the first new token.
+            pad: Integer `(B,)`: leading columns that are padding.
+            store: The cache, such as `KVCache`.
+            bits: Integer tensor `(groups,)`, or `None`.
+
+        Returns:
+            `(hidden, states)`.
+        """
+        columns = column + ops.arange(tokens.shape[1])
+        places = ops.arange(store.length)
+        mask = (places[None, None, :] <= columns[None, :, None]) & (
+            places[None, None, :] >= pad[:, None, None]
+        )
+        positions = ops.maximum(columns[None, :] - pad[:, None], 0)
+        x, rotation = self.embed(tokens, positions, bits)
+        new = []
+        for index, block in enumerate(self.blocks):
+            own = None if bits is None else bits[4 * index : 4 * index + 4]
+            cache = (store, states[index], column)
+            x, state = block(x, own, rotation, mask, cache)
+            new.append(state)
+        return self.final_norm(x), new
+
+    def embed(self, tokens, positions, bits=None):
+        """Embedded tokens `(B, T, C)` and the rotation of `positions`."""
+        own = None if bits is None else bits[4 * self.config.layers]
+        x = self.embedding(tokens, own)
+        if self.positions is not None:
+            return x + self.positions(positions), None
+        return x, rotary.tables(positions, self._inverse)
+
+    def head_kernel(self, bits=None):
+        """The head as `(V, C)`, in the compute type."""
+        if self.head is None:
+            own = None if bits is None else bits[4 * self.config.layers]
+            return self.embedding.head(own)
+        kernel = self.head.kernel
+        if bits is not None and self.head.quantizer is not None:
+            kernel = self.head.quantizer(kernel, bits[-1])
+        return ops.transpose(ops.cast(kernel, self.compute_dtype))
+
+    def logits(self, hidden, bits=None):
+        """Logits `(..., V)` in float32 of hidden states `(..., C)`."""
+        kernel = ops.transpose(self.head_kernel(bits))
+        return ops.cast(ops.matmul(hidden, kernel), "float32")
+
+    def groups(self):
+        """Name of each layer group to its list of member layers."""
+        groups = {}
+        for block in self.blocks:
+            for name, members in block.groups().items():
+                groups[f"{block.name}/{name}"] = members
+        groups["embedding"] = [self.embedding]
+        if self.head is not None:
+            groups["head"] = [self.head]
+        return groups
+
+    def get_config(self):
+        precision = self.precision
+        return {
+            **super().get_config(),
+            "config": self.config.to_json(),
+            "precision": precision and precision.to_json(),
+            "remat": self.remat,
+        }
+
+
+def block_name(config, index):
+    """`block_07`: two digits, three where there are a hundred blocks."""
+    digits = 3 if config.layers >= 100 else 2
+    return f"block_{index:0{digits}d}"
+
+
+def _first(block):
+    """The block as a function that returns its output alone."""
+
+    def run(x, bits, rotation, mask):
+        return block(x, bits, rotation, mask)[0]
+
+    return run

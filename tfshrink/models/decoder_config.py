@@ -1,0 +1,1 @@
+from tfshrink.decoder_config import DecoderConfig  # noqa

@@ -1,0 +1,295 @@
+"""The plan: everything about how a model is shrunk, as data."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+
+from tfshrink.errors import UserError
+
+BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+BLOCK_GROUPS = ("attention_in", "attention_out", "mlp_in", "mlp_out")
+GROUP_SIZES = (0, 32, 64, 128, 256)
+OUTER_BITS = 8  # embedding and head, unless a plan names them
+VERSION = 1
+
+
+def group_names(layers, tied=True):
+    """Names of a decoder's layer groups, in model order.
+
+    Args:
+        layers: Number of blocks.
+        tied: Whether head and embedding are one group.
+
+    Returns:
+        A tuple such as `("block_00/attention_in", ..., "embedding")`.
+    """
+    digits = 3 if layers >= 100 else 2
+    names = [
+        f"block_{index:0{digits}d}/{group}"
+        for index in range(layers)
+        for group in BLOCK_GROUPS
+    ]
+    return (*names, "embedding") if tied else (*names, "embedding", "head")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Bits, group size and pruning of every layer group, K/V codec, exit.
+
+    Args:
+        bits: Bit-width of each layer group, in the order of `group_names`.
+        layers: Number of blocks.
+        tied: Whether head and embedding are one group.
+        group: Inputs per scale at 4 bits and below; 0 is one scale per output
+            channel.
+        pruning: Fraction of weights removed from each layer group, or empty.
+        activations: 8 for dynamic int8 activations, 0 for float.
+        kv: K/V codec and its options as a dict, or `None` for exact.
+        exit: Exit policy and its options as a dict, or `None`.
+        name: Shown in tables.
+
+    Raises:
+        UserError: for a wrong number of groups, an unknown bit-width, a
+            pruning level outside [0, 1) or pruning at 2 bits.
+
+    Example:
+        >>> Plan.parse("stripe-8-4", layers=2).bits
+        (4, 8, 4, 8, 4, 8, 4, 8, 8)
+    """
+
+    bits: tuple
+    layers: int
+    tied: bool = True
+    group: int = 64
+    pruning: tuple = ()
+    activations: int = 0
+    kv: dict | None = None
+    exit: dict | None = None
+    name: str = "plan"
+
+    def __post_init__(self):
+        names = self.names
+        if len(self.bits) != len(names):
+            raise UserError(
+                f"`plan` must have {len(names)} layer groups for a model of "
+                f"{self.layers} blocks. Received: {len(self.bits)}"
+            )
+        for name, bits in zip(names, self.bits, strict=True):
+            check_bits(bits, f"plan: {name}")
+        if self.group not in GROUP_SIZES:
+            raise UserError(
+                f"`group` must be one of {GROUP_SIZES} (0 is per channel). "
+                f"Received: {self.group}"
+            )
+        if self.activations not in (0, 8):
+            raise UserError(
+                "`activations` must be 0 (float) or 8 (dynamic int8). "
+                f"Received: {self.activations}"
+            )
+        self._check_pruning()
+
+    def _check_pruning(self):
+        if self.pruning and len(self.pruning) != len(self.bits):
+            raise UserError(
+                f"`pruning` must have {len(self.bits)} entries, one a layer "
+                f"group. Received: {len(self.pruning)}"
+            )
+        for name, bits, level in zip(
+            self.names, self.bits, self.pruning or (0.0,) * len(self.bits),
+            strict=True,
+        ):
+            if not 0.0 <= level < 1.0:
+                raise UserError(
+                    f"`pruning` of {name} must be in [0, 1). Received: {level}"
+                )
+            if level and bits == 2:
+                raise UserError(
+                    f"`pruning` of {name} must be 0 at 2 bits: that grid has "
+                    f"no zero. Received: {level}"
+                )
+
+    @property
+    def names(self):
+        """Layer groups in model order."""
+        return group_names(self.layers, self.tied)
+
+    def as_dict(self):
+        """Bit-width by layer group."""
+        return dict(zip(self.names, self.bits, strict=True))
+
+    def layer_precision(self):
+        """The seeds' view: `[{"attn_bits", "mlp_bits"}, ...]` per block.
+
+        A value is an integer, or a pair where the two layer groups of that
+        half differ.
+        """
+        rows = []
+        for index in range(self.layers):
+            own = self.bits[4 * index : 4 * index + 4]
+            halves = [own[:2], own[2:]]
+            attention, mlp = (h[0] if h[0] == h[1] else h for h in halves)
+            rows.append({"attn_bits": attention, "mlp_bits": mlp})
+        return rows
+
+    @classmethod
+    def from_layer_precision(cls, rows, **kwargs):
+        """Builds a plan from `[{"attn_bits": 8, "mlp_bits": 4}, ...]`."""
+        bits = []
+        for row in rows:
+            unknown = set(row) - {"attn_bits", "mlp_bits"}
+            if unknown or len(row) != 2:
+                raise UserError(
+                    "`layer_precision` must hold dicts with attn_bits and "
+                    f"mlp_bits. Received: {row}"
+                )
+            for key in ("attn_bits", "mlp_bits"):
+                value = row[key]
+                bits += value if isinstance(value, tuple) else [value] * 2
+        kwargs.setdefault("layers", len(rows))
+        return cls.from_block_bits(bits, **kwargs)
+
+    @classmethod
+    def from_block_bits(cls, bits, *, layers, tied=True, **kwargs):
+        """Builds a plan from one bit-width a block group.
+
+        Embedding and head stay at 8 bits (full precision in an all-full
+        plan) unless `bits` names them behind the block groups.
+        """
+        bits = list(bits)
+        wanted = len(group_names(layers, tied))
+        if len(bits) == 4 * layers:
+            outer = OUTER_BITS if min(bits, default=2) < 16 else max(bits)
+            bits += [outer] * (wanted - len(bits))
+        return cls(bits=tuple(bits), layers=layers, tied=tied, **kwargs)
+
+    @classmethod
+    def parse(cls, text, *, layers, tied=True, **kwargs):
+        """Reads what `--plan` takes.
+
+        Args:
+            text: An integer (`"8"`), a comma list with one entry per block
+                group, a pattern (`"stripe-8-4"`) or a path to a JSON file.
+            layers: Number of blocks of the model.
+            tied: Whether its head is tied.
+            **kwargs: Further fields, where `text` is no file.
+
+        Returns:
+            A `Plan`.
+        """
+        text = str(text).strip()
+        if text.endswith(".json"):
+            plan = cls.load(text)
+            if (plan.layers, plan.tied) != (layers, tied):
+                raise UserError(
+                    f"`plan` {text} is for {len(plan.bits)} layer groups, the "
+                    f"model has {len(group_names(layers, tied))}"
+                )
+            return plan
+        kwargs.setdefault("name", text)
+        stripe = re.fullmatch(r"stripe-(\d+)-(\d+)", text)
+        if stripe:
+            low, high = sorted(map(int, stripe.groups()))
+            bits = [low, high] * (2 * layers)
+        elif re.fullmatch(r"\d+", text):
+            bits = [int(text)] * (4 * layers)
+        elif re.fullmatch(r"\d+(\s*,\s*\d+)+", text):
+            bits = [int(part) for part in text.split(",")]
+            kwargs["name"] = kwargs["name"] if len(text) < 24 else "bitmap"
+        else:
+            raise UserError(
+                "`plan` must be an integer, a comma list with one bit-width "
+                "per block group, a pattern such as stripe-8-4 or a .json "
+                f"file. Received: {text!r}"
+            )
+        return cls.from_block_bits(bits, layers=layers, tied=tied, **kwargs)
+
+    def to_json(self):
+        """Returns the JSON form, a plain dict."""
+        values = dataclasses.asdict(self)
+        values["bits"] = self.as_dict()
+        levels = zip(self.names, self.pruning, strict=False)
+        values["pruning"] = {name: level for name, level in levels if level}
+        return {"version": VERSION, **values}
+
+    @classmethod
+    def from_json(cls, values, source="plan"):
+        """Builds a plan from its JSON form.
+
+        Args:
+            values: The dict of `to_json`.
+            source: Named in errors.
+        """
+        try:
+            values = dict(values)
+            version = values.pop("version", VERSION)
+            names = group_names(values["layers"], values.get("tied", True))
+            bits, pruning = values["bits"], values.get("pruning") or {}
+            strangers = sorted((set(bits) | set(pruning)) - set(names))
+            missing = [name for name in names if name not in bits]
+            fields = {field.name for field in dataclasses.fields(cls)}
+            unknown = sorted(set(values) - fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"`{source}` must be the JSON form of a plan (layers, bits by "
+                f"layer group). Received: {type(error).__name__}: {error}"
+            ) from error
+        if version != VERSION or unknown or strangers or missing:
+            wrong = unknown or strangers or missing or [f"version {version}"]
+            raise UserError(
+                f"`{source}` must name every layer group of {values['layers']} "
+                f"blocks and no other field. Wrong: {', '.join(wrong[:3])}"
+            )
+        values["bits"] = tuple(bits[name] for name in names)
+        values["pruning"] = (
+            tuple(pruning.get(name, 0.0) for name in names) if pruning else ()
+        )
+        return cls(**values)
+
+    def save(self, path):
+        """Writes the JSON form, whole or not at all."""
+        from tfshrink.files import write_json
+
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path):
+        """Reads a file of `save`.
+
+        Raises:
+            UserError: naming the file, when it is missing or no plan.
+        """
+        try:
+            values = json.loads(pathlib.Path(path).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"`plan` must be a readable JSON file. Received: {path} "
+                f"({error})"
+            ) from error
+        return cls.from_json(values, source=str(path))
+
+    @property
+    def hash(self):
+        """Hexadecimal digest of everything but the name."""
+        values = self.to_json()
+        values.pop("name")
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_bits(bits, argument="bits"):
+    """Raises a `UserError` unless `bits` is a bit-width plans may hold."""
+    if bits not in BITS or isinstance(bits, bool):
+        raise UserError(
+            f"`{argument}` must be between 2 and 8, or 16 or 32. "
+            f"Received: bits={bits}"
+        )
+
+
+def parse_plans(text, **kwargs):
+    """Reads several plans: short forms or files split by `;` or spaces."""
+    parts = [part for part in re.split(r"[;\s]+", str(text)) if part]
+    if not parts:
+        raise UserError("`plans` must name at least one plan. Received: ''")
+    return [Plan.parse(part, **kwargs) for part in parts]
