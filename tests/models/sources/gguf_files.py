@@ -36,14 +36,17 @@ _GPT2 = {
 }
 
 
-def write_gguf(path, case, folder, *, kind="F32", edit=None, tensors=None):
+def write_gguf(
+    path, case, folder, *, kind="F32", theta=None, edit=None, tensors=None
+):
     """Writes `case` to `path`; `folder` gets its Hugging Face twin.
 
     Args:
         path: The GGUF.
         case: A name in `random_checkpoints.CASES`.
         folder: Where the safetensors go.
-        kind: Quantization of the matrices.
+        kind: Quantization of the matrices whose rows it divides.
+        theta: Rotary base, in place of the case's own.
         edit: Called with the writer, to add metadata.
         tensors: Further tensors.
     """
@@ -51,7 +54,7 @@ def write_gguf(path, case, folder, *, kind="F32", edit=None, tensors=None):
     values = random_checkpoints.CASES[case]
     family = values["model_type"]
     writer = gguf.GGUFWriter(path, family)
-    _write_values(writer, values)
+    _write_values(writer, values, theta)
     if edit:
         edit(writer)
     stored = load_file(folder / "model.safetensors")
@@ -86,11 +89,13 @@ def interleave(array, heads):
 
 
 def _add(writer, name, array, kind):
-    kind = gguf.GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+    kind = gguf.GGMLQuantizationType[kind]
+    if array.ndim < 2 or array.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0]:
+        kind = gguf.GGMLQuantizationType.F32
     writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
 
 
-def _write_values(writer, values):
+def _write_values(writer, values, theta):
     gpt2 = values["model_type"] == "gpt2"
     heads = values["n_head" if gpt2 else "num_attention_heads"]
     width = values["n_embd" if gpt2 else "hidden_size"]
@@ -108,7 +113,7 @@ def _write_values(writer, values):
     writer.add_head_count_kv(values["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(values["rms_norm_eps"])
     rope = values.get("rope_parameters", values)
-    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_freq_base(theta or rope["rope_theta"])
     if "head_dim" in values:
         writer.add_key_length(values["head_dim"])
         writer.add_rope_dimension_count(values["head_dim"])

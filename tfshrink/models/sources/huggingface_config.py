@@ -50,7 +50,7 @@ def config_from_huggingface(values, name, file, generation=None):
         raise UserError(f"{file}: expected a value {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{file}: a value has the wrong type: {error}"
+            f"{file}: expected values of their usual types. Received: {error}"
         ) from error
     return checked_config(config, file)
 
@@ -64,16 +64,16 @@ def _gpt2(values):
             raise UserError(
                 f"`{key}` must be {expected}. Received: {values[key]!r}"
             )
-    width, heads = values["n_embd"], values["n_head"]
+    width, heads = _size(values, "n_embd"), _size(values, "n_head")
     return {
-        "vocabulary": values["vocab_size"],
+        "vocabulary": _size(values, "vocab_size"),
         "width": width,
-        "layers": values["n_layer"],
+        "layers": _size(values, "n_layer"),
         "heads": heads,
         "kv_heads": heads,
         "head_dim": _head_dim(width, heads),
         "hidden": values.get("n_inner") or 4 * width,
-        "context": values.get("n_positions") or values["n_ctx"],
+        "context": _size(values, "n_positions"),
         "norm": "layer",
         "norm_epsilon": float(values.get("layer_norm_epsilon", 1e-5)),
         "positions": "learned",
@@ -89,17 +89,20 @@ def _gpt2(values):
 
 
 def _llama(values):
-    width, heads = values["hidden_size"], values["num_attention_heads"]
+    width, heads = (
+        _size(values, "hidden_size"),
+        _size(values, "num_attention_heads"),
+    )
     bias = bool(values.get("attention_bias", False))
     theta, scaling = _rope(values)
     return {
-        "vocabulary": values["vocab_size"],
+        "vocabulary": _size(values, "vocab_size"),
         "width": width,
-        "layers": values["num_hidden_layers"],
+        "layers": _size(values, "num_hidden_layers"),
         "heads": heads,
         "kv_heads": values.get("num_key_value_heads") or heads,
         "head_dim": values.get("head_dim") or _head_dim(width, heads),
-        "hidden": values["intermediate_size"],
+        "hidden": _size(values, "intermediate_size"),
         "context": values.get("max_position_embeddings", 2048),
         "norm_epsilon": float(values.get("rms_norm_eps", 1e-6)),
         "rope_theta": theta,
@@ -113,6 +116,15 @@ def _llama(values):
 
 
 FAMILIES = {"gpt2": _gpt2, "llama": _llama}
+
+
+def _size(values, key):
+    value = values[key]
+    if type(value) is not int or value < 1:
+        raise UserError(
+            f"`{key}` must be a positive integer. Received: {value!r}"
+        )
+    return value
 
 
 def _head_dim(width, heads):
