@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,10 @@ def main(arguments):
         open("no/such/file")
     if do == "interrupt":
         raise KeyboardInterrupt
+    if do == "wait":
+        import time
+        print("waiting", flush=True)
+        time.sleep(60)
     if do == "defect":
         raise ValueError("a defect")
     if do == "tensorflow_disk":
@@ -122,6 +127,20 @@ class CliTest(TestCase):
         self.assertEqual(
             done.stderr, "bend: interrupted; --resume continues it\n"
         )
+
+    def test_a_real_interrupt_ends_at_once(self):
+        with subprocess.Popen(
+            [sys.executable, self.binary, "--do=wait"],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        ) as process:
+            self.assertEqual(process.stdout.readline(), "waiting\n")
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=10)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(errors.count("\n"), 1, errors)
 
     def test_a_defect_keeps_its_traceback(self):
         done = self._run("--do=defect")

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import os
 import re
+import signal
 import sys
 import textwrap
 
@@ -54,6 +55,7 @@ def _run(main, argv, takes_arguments):
             main(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one line, not two
         hint = "; --resume continues it" if "resume" in FLAGS else ""
         return _fail(name, f"interrupted{hint}", code=130)
     except BrokenPipeError:
