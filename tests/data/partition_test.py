@@ -31,6 +31,7 @@ class PartitionTest(TestCase):
         self.assertLen(set(map(text_identity, texts)), len(texts))
         self.assertEqual(
             text_identity(["ab"]),
-            hashlib.sha256(np.uint64(2).byteswap().tobytes() + b"ab")
-            .hexdigest(),
+            hashlib.sha256(
+                np.uint64(2).byteswap().tobytes() + b"ab"
+            ).hexdigest(),
         )

@@ -105,7 +105,7 @@ def is_squad(name):
 
 def _parts(name):
     """Returns the texts that `name` joins; a file may have `+` in its name."""
-    if os.path.exists(name):
+    if os.path.isfile(name):
         return [name]
     parts = [part.strip() for part in name.replace("+", ",").split(",")]
     if not all(parts):
@@ -119,12 +119,18 @@ def _parts(name):
 def _load(part, split, data_dir):
     if part == "pydoc":
         return load_pydoc(split)
-    if os.path.exists(part) or os.path.splitext(part)[1] in READERS:
+    if _is_file(part):
         return load_local(part)
     if is_squad(part):
         questions = load_squad(part, split, data_dir=data_dir)
         return dict.fromkeys(one.context for one in questions)
     return _load_tfds(part, split, data_dir)
+
+
+def _is_file(part):
+    """Returns whether `part` is a file, or was meant as one."""
+    meant = os.path.splitext(part)[1] in READERS
+    return meant or os.path.isfile(part) or part.startswith(("/", ".", "~"))
 
 
 def _load_tfds(name, split, data_dir):

@@ -223,11 +223,12 @@ def _open_output(output, settings, resume):
             f"`output`: {found} exists. Go on with --resume, or choose "
             "another file."
         )
-    if found == output:
-        shutil.copyfile(output, partial)
-    rows = repair_records(partial)
+    read = read_records if found == output else repair_records
+    rows = list(read(found))
     for row in rows:
         _check_settings(row, settings, found)
+    if found == output:
+        shutil.copyfile(output, partial)
     return len(rows)
 
 

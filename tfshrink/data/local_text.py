@@ -21,9 +21,10 @@ def load_local(path):
     Raises:
         UserError: The file is missing, of another kind, damaged or empty.
     """
+    path = os.path.expanduser(path)
     suffix = os.path.splitext(path)[1]
     if suffix not in READERS:
-        raise unknown_choice(f"suffix of {path}", suffix, READERS)
+        raise unknown_choice(f"ending of {path}", suffix, READERS)
     documents = [text for text in READERS[suffix](path) if text.strip()]
     if not documents:
         raise UserError(f"{path} must hold text. It is empty.")

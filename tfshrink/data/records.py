@@ -1,5 +1,6 @@
 """Files of rows that grow and survive being cut short: JSONL and TFRecord."""
 
+import contextlib
 import json
 import os
 
@@ -46,6 +47,8 @@ def repair_records(path):
         rows.append(row)
         whole = end
     os.truncate(path, whole)
+    if rows and format_of(path) == "jsonl":
+        _end_line(path)
     return rows
 
 
@@ -65,7 +68,7 @@ def append_records(path, rows):
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if os.path.exists(path):
+        with contextlib.suppress(OSError):
             os.truncate(path, size)
         raise UserError(
             f"{path} could not be written: {error.strerror}."
@@ -80,6 +83,14 @@ def _scan(path):
             yield from scan(file)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.") from error
+
+
+def _end_line(path):
+    """Adds the newline that a whole last line may lack."""
+    with open(path, "rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.write(b"\n")
 
 
 def _encode_json(row):

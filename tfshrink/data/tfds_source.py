@@ -7,6 +7,8 @@ reader. Only preparing a new one needs the network and TensorFlow.
 
 import difflib
 import os
+import socket
+import urllib.request
 
 from tfshrink.data.partition import split_of
 from tfshrink.data.tf_example import decode_example
@@ -18,6 +20,7 @@ from tfshrink.errors import UserError
 ALIASES = {"wikitext": "huggingface:wikitext/wikitext-2-raw-v1"}
 # The names under which sets keep their main text, the likeliest first.
 TEXT_FIELDS = ("text", "document", "article", "content", "context")
+OFFLINE = "Without a network, use pydoc or a local file."
 # How an official training set is divided, by the hash of a record's text.
 TRAIN_SHARES = {"train": 0.9, "calibrate": 0.05, "search": 0.05}
 LONE_SHARES = {"train": 0.8, "calibrate": 0.05, "search": 0.05, "test": 0.1}
@@ -78,20 +81,36 @@ def _prepared(name, data_dir):
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
+    builder = _find(tfds, name, data_dir)
+    if builder.is_prepared():
+        return builder
+    _check_network(name)
     try:
-        builder = _find(tfds, name, data_dir)
-        if not builder.is_prepared():
-            builder.download_and_prepare()
-    except UserError:
-        raise
+        builder.download_and_prepare()
     except Exception as error:  # whatever a download of TFDS may raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"`data`: {name} could not be prepared by TensorFlow Datasets "
-            f"({type(error).__name__}: {reason[:200]}). Without a network, use "
-            "pydoc or a local file."
+            f"({_first_line(error)}). {OFFLINE}"
         ) from error
     return builder
+
+
+def _check_network(name):
+    """Raises at once where no host is known: TFDS would retry for minutes."""
+    if urllib.request.getproxies():
+        return  # the proxy resolves names
+    try:
+        socket.getaddrinfo("www.tensorflow.org", 443)
+    except OSError as error:
+        raise UserError(
+            f"`data`: {name} must be downloaded, and there is no network "
+            f"({error.strerror}). {OFFLINE}"
+        ) from error
+
+
+def _first_line(error):
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def _find(tfds, name, data_dir):
@@ -100,13 +119,19 @@ def _find(tfds, name, data_dir):
         return tfds.builder(bare, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         if bare in ALIASES:
-            return tfds.builder(ALIASES[bare], data_dir=data_dir)
+            _check_network(name)
+            return _find(tfds, ALIASES[bare], data_dir)
         # TFDS lists hundreds: name those that look alike.
         known = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(bare, known, n=3)
         usual = ["pydoc", "squad", "lm1b", "wiki40b", *ALIASES, *near]
         raise unknown_choice(
             "data", name, {*usual, "another text set of TFDS", "a local file"}
+        ) from error
+    except Exception as error:  # a bad config or version, a missing package
+        raise UserError(
+            f"`data`: {name} is not known to TensorFlow Datasets "
+            f"({_first_line(error)})."
         ) from error
 
 
