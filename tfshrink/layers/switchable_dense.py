@@ -40,6 +40,7 @@ class SwitchableDense(keras.layers.Layer):
         self.precision = precision
         self.quantizer = None
         self.adapters = None
+        self.tap = None  # called with the input while calibrating
 
     def build(self, input_shape):
         inputs = input_shape[-1]
@@ -71,6 +72,8 @@ class SwitchableDense(keras.layers.Layer):
             self.adapters.build()
 
     def call(self, x, bits=None):
+        if self.tap is not None:
+            self.tap(x)
         if self.precision is None or bits is None:
             out = ops.matmul(x, ops.cast(self.kernel, self.compute_dtype))
         else:

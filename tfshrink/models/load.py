@@ -7,7 +7,7 @@ from tfshrink.models.decoder import Decoder
 from tfshrink.ops.quantize import WIDTHS
 
 
-def load_model(source, *, precision=None, dtype="float32", remat=False):
+def load_model(source, *, precision=None, dtype="float32", remat=False, fit=True):
     """Builds a decoder and streams the weights of a source into it.
 
     Args:
@@ -16,9 +16,11 @@ def load_model(source, *, precision=None, dtype="float32", remat=False):
         dtype: Compute type, `"float32"` or `"bfloat16"`; weights are held in
             float32.
         remat: Gradient checkpointing.
+        fit: Whether to fit the scales; not needed where a checkpoint
+            follows.
 
     Returns:
-        A built `Decoder`, its scales fitted by squared error.
+        A built `Decoder`, its scales fitted by squared error if `fit`.
 
     Raises:
         UserError: for a missing or misshapen weight.
@@ -31,7 +33,7 @@ def load_model(source, *, precision=None, dtype="float32", remat=False):
     model = Decoder(source.config, precision, remat, dtype=policy)
     model.build()
     load_weights(model, source)
-    if precision is not None:
+    if precision is not None and fit:
         fit_scales(model)
     return model
 

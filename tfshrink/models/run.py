@@ -1,0 +1,77 @@
+"""A finished run, opened for evaluation, search or export."""
+
+import dataclasses
+import json
+import pathlib
+
+from tfshrink.errors import UserError
+from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.models.checkpoint import load_model_state
+from tfshrink.models.load import load_model
+from tfshrink.plan import Plan
+
+FINAL = "final.safetensors"
+
+
+@dataclasses.dataclass
+class Run:
+    """A run folder in memory.
+
+    Args:
+        model: `Decoder` with the trained scales, codes and adapters.
+        source: Where its weights come from.
+        config: Dict of `config.json`.
+        plans: The plans it was trained on.
+        name: Name of the folder.
+    """
+
+    model: object
+    source: object
+    config: dict
+    plans: list
+    name: str
+
+    @property
+    def tokenizer(self):
+        """Tokenizer of the source."""
+        return self.source.tokenizer()
+
+
+def open_run(workdir, *, dtype="float32"):
+    """Loads the model of a finished run.
+
+    Args:
+        workdir: Run folder of `bin/train`.
+        dtype: Compute type.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        UserError: the folder holds no finished run, or a damaged one.
+    """
+    from tfshrink.models.sources import open_source
+
+    workdir = pathlib.Path(workdir)
+    path = workdir / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        precision = PrecisionConfig.from_json(config["precision"])
+        plans = [Plan.from_json(plan, str(path)) for plan in config["plans"]]
+        name = config["model"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"`workdir` must hold the config.json of a run. Received: "
+            f"{workdir} ({error})"
+        ) from error
+    if not (workdir / "checkpoints" / FINAL).exists():
+        raise UserError(
+            f"`workdir` must hold a finished run (checkpoints/{FINAL}); "
+            f"--resume finishes one. Received: {workdir}"
+        )
+    if precision.bank == "latent":
+        precision = dataclasses.replace(precision, bank="codes")
+    source = open_source(name)
+    model = load_model(source, precision=precision, dtype=dtype, fit=False)
+    load_model_state(workdir / "checkpoints" / FINAL, model)
+    return Run(model, source, config, plans, workdir.name)

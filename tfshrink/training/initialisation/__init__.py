@@ -1,0 +1,6 @@
+"""Where scales and codes start from, before any training."""
+
+from tfshrink.training.initialisation.calibrate import initialise
+from tfshrink.training.initialisation.calibrate import METHODS
+
+__all__ = ["METHODS", "initialise"]

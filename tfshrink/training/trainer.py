@@ -1,0 +1,248 @@
+"""One training loop for all styles."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfshrink import backend
+from tfshrink.errors import UserError
+from tfshrink.ops.head_loss import head_loss
+from tfshrink.training.parts import part_variables
+from tfshrink.training.schedules import cosine_rate
+
+RATES = {
+    "adapters": 1e-3,
+    "latents": 3e-2,
+    "norms": 1e-4,
+    "scales": 1e-3,
+    "weights": 2e-5,
+}
+
+
+class DivergedError(UserError):
+    """The loss of a run is no longer a finite number."""
+
+
+class Trainer:
+    """Trains scales, codes and adapters of a switchable decoder.
+
+    A step asks the style for its updates. Each term of an update runs one
+    compiled function (the plan is its argument) that adds to the gradient
+    accumulators; then the optimizers move. So every style, plan and number
+    of plans shares one compile.
+
+    Args:
+        model: Built `Decoder` with a `PrecisionConfig`.
+        style: Function of a step to updates (lists of `Term`).
+        steps: Length of the run; the learning rate decays to it.
+        parts: What is trained, of `parts.PARTS`.
+        rates: Peak learning rate by part, over `RATES`.
+        distill: Whether the full-precision model is a teacher.
+        cross_entropy: Weight of the cross-entropy with the text.
+        accumulation: Batches per term of an update.
+        clip: Largest global norm of a part's gradient.
+        bit_rates: Scale the learning rate by the update's mean bits / 8.
+
+    Example:
+        >>> trainer = Trainer(model, style=style, steps=100)
+        >>> metrics = trainer.step(0, lambda micro: batches.at(micro))
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        style,
+        steps,
+        parts=("adapters",),
+        rates=None,
+        distill=True,
+        cross_entropy=0.0,
+        accumulation=1,
+        clip=1.0,
+        bit_rates=False,
+    ):
+        self.model = model
+        self.style = style
+        self.steps = steps
+        self.rates = {**RATES, **(rates or {})}
+        self.distill = distill
+        self.cross_entropy = cross_entropy
+        self.accumulation = accumulation
+        self.clip = clip
+        self.bit_rates = bit_rates
+        self.parts = part_variables(model, parts)
+        self.variables = sum(self.parts.values(), [])
+        if not self.variables:
+            raise UserError(
+                "`parts` must name something this model has to train. "
+                f"Received: {tuple(parts)}"
+            )
+        self._build()
+
+    def _build(self):
+        self.sums = [
+            keras.Variable(
+                np.zeros(v.shape, "float32"), trainable=False, name=f"sum_{i}"
+            )
+            for i, v in enumerate(self.variables)
+        ]
+        self.optimizers = {}
+        for name, variables in self.parts.items():
+            optimizer = keras.optimizers.Adam(
+                self.rates[name], beta_2=0.99, name=name
+            )
+            optimizer.build(variables)
+            self.optimizers[name] = optimizer
+        state = sum((o.variables for o in self.optimizers.values()), [])
+        everything = self.model.variables + self.sums
+        self._teach = backend.Compiled(
+            lambda tokens: self.model.hidden(tokens), self.model.variables
+        )
+        self._accumulate = backend.Compiled(self._term, everything)
+        self._apply = backend.Compiled(self._update, everything + state)
+
+    @property
+    def traces(self):
+        """How often the term function was traced."""
+        return self._accumulate.traces
+
+    def state(self):
+        """Variables of an exact resume, by a name that is stable."""
+        named = {}
+        for name, optimizer in self.optimizers.items():
+            for index, variable in enumerate(optimizer.variables):
+                named[f"optimizer/{name}/{index:05d}"] = variable
+        for index, variable in enumerate(self.variables):
+            named[f"trained/{index:05d}"] = variable
+        return named
+
+    def step(self, step, batch_at):
+        """Runs the updates of one step.
+
+        Args:
+            step: From 0.
+            batch_at: Function of a micro-batch number to a batch; numbers
+                `step * accumulation` onwards belong to this step.
+
+        Returns:
+            Dict with `loss` and `entropy` (nats per token, mean over plans),
+            `losses` by plan name, `gradient_norm` and `tokens` counted.
+
+        Raises:
+            DivergedError: naming step and plan, before anything is applied.
+        """
+        micros = range(step * self.accumulation, (step + 1) * self.accumulation)
+        batches = [batch_at(micro) for micro in micros]
+        teachers = [self._teacher(batch) for batch in batches]
+        losses, entropies, norms = {}, [], []
+        for update in self.style(step):
+            for plan, loss, entropy in self._terms(update, batches, teachers):
+                self._check(loss, step, plan)
+                losses[plan.name] = loss
+                entropies.append(entropy)
+            norms.append(self._move(step, update))
+            self._check(norms[-1], step, update[-1].plan)
+        return {
+            "loss": float(np.mean(list(losses.values()))),
+            "entropy": float(np.mean(entropies)),
+            "losses": losses,
+            "gradient_norm": float(np.mean(norms)),
+            "tokens": int(sum(batch["mask"].sum() for batch in batches)),
+        }
+
+    def _teacher(self, batch):
+        return self._teach(batch["tokens"]) if self.distill else None
+
+    def _terms(self, update, batches, teachers):
+        """Adds up the gradients of an update; yields its losses."""
+        share = np.float32(1.0 / (len(update) * len(batches)))
+        results = []
+        outputs = [[None] * len(batches) for _ in update]
+        for place, term in enumerate(update):
+            bits = np.asarray(term.plan.bits, "int32")
+            values = []
+            for index, batch in enumerate(batches):
+                guides = [(outputs[i][index], np.asarray(
+                    update[i].plan.bits, "int32")) for i in term.learns_from]
+                full = [] if teachers[index] is None else [teachers[index]]
+                loss, entropy, hidden = self._accumulate(
+                    batch["tokens"], batch["mask"], bits, share, full, guides
+                )
+                outputs[place][index] = hidden
+                values.append((float(loss), float(entropy)))
+            loss, entropy = np.mean(values, axis=0)
+            results.append((term.plan, float(loss), float(entropy)))
+        return results
+
+    def _term(self, tokens, mask, bits, share, full, guides):
+        """Loss of one plan on one batch; its gradient joins the sums."""
+
+        def forward():
+            width = self.model.config.width
+            hidden = self.model.hidden(tokens, bits)
+            teachers = [(x, None) for x in full] + list(guides)
+            teachers = [
+                (
+                    ops.reshape(x[:, :-1], (-1, width)),
+                    self.model.head_kernel(own),
+                )
+                for x, own in teachers
+            ]
+            weight = self.cross_entropy
+            if not teachers:
+                weight = 1.0
+            loss, entropy = head_loss(
+                ops.reshape(hidden[:, :-1], (-1, width)),
+                self.model.head_kernel(bits),
+                ops.reshape(tokens[:, 1:], (-1,)),
+                ops.reshape(mask[:, 1:], (-1,)),
+                cross_entropy=weight,
+                teachers=teachers,
+            )
+            return loss, (entropy, hidden)
+
+        loss, extra, gradients = backend.value_and_gradients(
+            forward, self.variables
+        )
+        for total, gradient in zip(self.sums, gradients, strict=True):
+            total.assign(total + share * ops.cast(gradient, "float32"))
+        return loss, extra[0], ops.stop_gradient(extra[1])
+
+    def _move(self, step, update):
+        """Applies and clears the accumulated gradients; returns their norm."""
+        rates = []
+        for name in self.parts:
+            rate = cosine_rate(step, total=self.steps, peak=self.rates[name])
+            if self.bit_rates:
+                bits = [b for t in update for b in t.plan.bits[:-1]]
+                rate *= min(1.0, float(np.mean(bits)) / 8.0)
+            rates.append(rate)
+        return float(self._apply(np.asarray(rates, "float32")))
+
+    def _update(self, rates):
+        start, squares = 0, 0.0
+        for index, (name, variables) in enumerate(self.parts.items()):
+            stop = start + len(variables)
+            sums = self.sums[start:stop]
+            power = sum(ops.sum(ops.square(total.value)) for total in sums)
+            factor = ops.minimum(1.0, self.clip / (ops.sqrt(power) + 1e-12))
+            gradients = [total.value * factor for total in sums]
+            optimizer = self.optimizers[name]
+            optimizer.learning_rate = rates[index]
+            optimizer.apply(gradients, variables)
+            squares = squares + power
+            start = stop
+        for total in self.sums:
+            total.assign(ops.zeros_like(total.value))
+        return ops.sqrt(squares)
+
+    def _check(self, value, step, plan):
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss of plan {plan.name} became {value} at step {step}: "
+                "a lower --learning_rate, or --resume from the last "
+                "checkpoint, may help."
+            )
