@@ -41,9 +41,7 @@ def fuse(function):
 
     def call(*args):
         # A variable would be captured by identity: one trace for each.
-        values = [
-            x.value if isinstance(x, keras.Variable) else x for x in args
-        ]
+        values = [x.value if isinstance(x, keras.Variable) else x for x in args]
         values = [tf.convert_to_tensor(x) for x in values]
         key = tuple((x.dtype, *x.shape) for x in values)
         if key not in concrete:
@@ -52,6 +50,10 @@ def fuse(function):
         return concrete[key](*values)
 
     return call
+
+
+def _tensor(x):
+    return None if x is None else ops.convert_to_tensor(x)
 
 
 class Compiled:
@@ -92,25 +94,24 @@ class Compiled:
             pairs = list(zip(self.variables, values, strict=True))
             with keras.StatelessScope(state_mapping=pairs) as scope:
                 outputs = function(*args)
-            changed = [scope.get_current_value(v) for v in self.variables]
-            same = [c is v for c, v in zip(changed, values, strict=True)]
-            self._written = [i for i, s in enumerate(same) if not s]
-            return outputs, [changed[i] for i in self._written]
+            new = [scope.get_current_value(v) for v in self.variables]
+            triples = enumerate(zip(new, values, strict=True))
+            return outputs, {i: n for i, (n, v) in triples if n is not v}
 
         compiled = jax.jit(pure)
 
         def call(*args):
             values = [v.value for v in self.variables]
-            args = jax.tree_util.tree_map(ops.convert_to_tensor, args)
             outputs, changed = compiled(values, *args)
-            for index, value in zip(self._written, changed, strict=True):
+            for index, value in changed.items():
                 self.variables[index].assign(value)
             return outputs
 
         return call
 
     def __call__(self, *args):
-        return self._call(*args)
+        # A Python number would be a constant: one trace for each value.
+        return self._call(*keras.tree.map_structure(_tensor, args))
 
 
 def value_and_gradients(function, variables):

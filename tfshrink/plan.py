@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import numbers
 import pathlib
 import re
 
@@ -11,6 +12,7 @@ from tfshrink.errors import UserError
 BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 BLOCK_GROUPS = ("attention_in", "attention_out", "mlp_in", "mlp_out")
 GROUP_SIZES = (0, 32, 64, 128, 256)
+HALVES = ("attn_bits", "mlp_bits")  # the seeds' terms
 OUTER_BITS = 8  # embedding and head, unless a plan names them
 VERSION = 1
 
@@ -70,6 +72,7 @@ class Plan:
     name: str = "plan"
 
     def __post_init__(self):
+        self._check_kinds()
         names = self.names
         if len(self.bits) != len(names):
             raise UserError(
@@ -89,6 +92,31 @@ class Plan:
                 f"Received: {self.activations}"
             )
         self._check_pruning()
+        # One form of equal plans: what is hashed and compared is the same.
+        levels = tuple(map(float, self.pruning))
+        object.__setattr__(self, "bits", tuple(map(int, self.bits)))
+        object.__setattr__(self, "pruning", levels if any(levels) else ())
+
+    def _check_kinds(self):
+        if not isinstance(self.layers, numbers.Integral) or self.layers < 1:
+            raise UserError(
+                "`layers` must be the number of blocks, at least 1. "
+                f"Received: {self.layers!r}"
+            )
+        for name in ("bits", "pruning"):
+            value = getattr(self, name)
+            if not isinstance(value, (tuple, list)):
+                raise UserError(
+                    f"`{name}` must hold one number a layer group. "
+                    f"Received: {value!r}"
+                )
+        for name in ("kv", "exit"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, dict):
+                raise UserError(
+                    f"`{name}` must be a dict of options, or None. "
+                    f"Received: {value!r}"
+                )
 
     def _check_pruning(self):
         if self.pruning and len(self.pruning) != len(self.bits):
@@ -97,12 +125,15 @@ class Plan:
                 f"group. Received: {len(self.pruning)}"
             )
         for name, bits, level in zip(
-            self.names, self.bits, self.pruning or (0.0,) * len(self.bits),
+            self.names,
+            self.bits,
+            self.pruning or (0.0,) * len(self.bits),
             strict=True,
         ):
-            if not 0.0 <= level < 1.0:
+            if not isinstance(level, numbers.Real) or not 0.0 <= level < 1.0:
                 raise UserError(
-                    f"`pruning` of {name} must be in [0, 1). Received: {level}"
+                    f"`pruning` of {name} must be in [0, 1). "
+                    f"Received: {level!r}"
                 )
             if level and bits == 2:
                 raise UserError(
@@ -138,15 +169,15 @@ class Plan:
         """Builds a plan from `[{"attn_bits": 8, "mlp_bits": 4}, ...]`."""
         bits = []
         for row in rows:
-            unknown = set(row) - {"attn_bits", "mlp_bits"}
-            if unknown or len(row) != 2:
+            if not isinstance(row, dict) or set(row) != set(HALVES):
                 raise UserError(
                     "`layer_precision` must hold dicts with attn_bits and "
                     f"mlp_bits. Received: {row}"
                 )
-            for key in ("attn_bits", "mlp_bits"):
+            for key in HALVES:
                 value = row[key]
-                bits += value if isinstance(value, tuple) else [value] * 2
+                pair = isinstance(value, (tuple, list))
+                bits += value if pair else [value] * 2
         kwargs.setdefault("layers", len(rows))
         return cls.from_block_bits(bits, **kwargs)
 
@@ -159,9 +190,17 @@ class Plan:
         """
         bits = list(bits)
         wanted = len(group_names(layers, tied))
-        if len(bits) == 4 * layers:
-            outer = OUTER_BITS if min(bits, default=2) < 16 else max(bits)
+        for value in bits:
+            check_bits(value, "plan")
+        if bits and len(bits) == 4 * layers:
+            outer = max(bits) if min(bits) >= 16 else OUTER_BITS
             bits += [outer] * (wanted - len(bits))
+        if len(bits) != wanted:
+            raise UserError(
+                f"`plan` must have {4 * layers} bit-widths, one a block "
+                f"group of {layers} blocks, or {wanted} with embedding and "
+                f"head. Received: {len(bits)}"
+            )
         return cls(bits=tuple(bits), layers=layers, tied=tied, **kwargs)
 
     @classmethod
@@ -225,7 +264,8 @@ class Plan:
             values = dict(values)
             version = values.pop("version", VERSION)
             names = group_names(values["layers"], values.get("tied", True))
-            bits, pruning = values["bits"], values.get("pruning") or {}
+            bits = dict(values["bits"])
+            pruning = dict(values.get("pruning") or {})
             strangers = sorted((set(bits) | set(pruning)) - set(names))
             missing = [name for name in names if name not in bits]
             fields = {field.name for field in dataclasses.fields(cls)}
@@ -237,9 +277,10 @@ class Plan:
             ) from error
         if version != VERSION or unknown or strangers or missing:
             wrong = unknown or strangers or missing or [f"version {version}"]
+            wrong = ", ".join(map(str, wrong[:3]))
             raise UserError(
                 f"`{source}` must name every layer group of {values['layers']} "
-                f"blocks and no other field. Wrong: {', '.join(wrong[:3])}"
+                f"blocks and no other field. Wrong: {wrong}"
             )
         values["bits"] = tuple(bits[name] for name in names)
         values["pruning"] = (
@@ -280,10 +321,11 @@ class Plan:
 
 def check_bits(bits, argument="bits"):
     """Raises a `UserError` unless `bits` is a bit-width plans may hold."""
-    if bits not in BITS or isinstance(bits, bool):
+    whole = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
+    if not whole or bits not in BITS:
         raise UserError(
             f"`{argument}` must be between 2 and 8, or 16 or 32. "
-            f"Received: bits={bits}"
+            f"Received: bits={bits!r}"
         )
 
 

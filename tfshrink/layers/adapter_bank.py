@@ -53,7 +53,7 @@ class AdapterBank(keras.layers.Layer):
             initializer="zeros",
             autocast=False,
         )
-        gains = np.zeros((len(widths) + 1, rank), "float32")
+        gains = np.zeros((len(widths), rank), "float32")
         for row, own in enumerate(ranks):
             gains[row, :own] = self.precision.alpha
         self._gains = gains

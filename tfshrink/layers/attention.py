@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from tfshrink.backend import fuse
-from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.decoder_config import DecoderConfig
+from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.ops import attention
 from tfshrink.ops import rotary
 

@@ -2,10 +2,10 @@
 
 import keras
 
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.layers.attention import Attention
 from tfshrink.layers.mlp import MLP
 from tfshrink.layers.norm import Norm
-from tfshrink.decoder_config import DecoderConfig
 
 
 class Block(keras.layers.Layer):

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from tfshrink.backend import fuse
-from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.decoder_config import DecoderConfig
+from tfshrink.errors import unknown_choice
+from tfshrink.layers.switchable_dense import SwitchableDense
 
 ACTIVATIONS = {
     "gelu": lambda x: ops.gelu(x, approximate=False),
@@ -36,6 +37,8 @@ class MLP(keras.layers.Layer):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = DecoderConfig.from_json(config)
+        if config.activation not in ACTIVATIONS:
+            raise unknown_choice("activation", config.activation, ACTIVATIONS)
         self.config = config
         self.precision = precision
 

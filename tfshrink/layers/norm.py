@@ -6,6 +6,9 @@ import keras
 from keras import ops
 
 from tfshrink.backend import fuse
+from tfshrink.errors import unknown_choice
+
+KINDS = ("layer", "rms")
 
 
 class Norm(keras.layers.Layer):
@@ -24,6 +27,8 @@ class Norm(keras.layers.Layer):
 
     def __init__(self, kind="rms", epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
+        if kind not in KINDS:
+            raise unknown_choice("kind", kind, KINDS)
         self.kind = kind
         self.epsilon = epsilon
 

@@ -47,6 +47,11 @@ class PrecisionConfig:
                     "`widths` must hold bit-widths between 2 and 8. "
                     f"Received: {bits}"
                 )
+        if self.group < 0:
+            raise UserError(
+                "`group` must be 0 (per channel) or a number of inputs. "
+                f"Received: {self.group}"
+            )
         if self.ranks and len(self.ranks) != len(self.widths):
             raise UserError(
                 "`ranks` must hold one rank per trained width "
@@ -60,6 +65,12 @@ class PrecisionConfig:
         if self.bank not in BANKS:
             raise UserError(
                 f"`bank` must be one of {BANKS}. Received: {self.bank!r}"
+            )
+        strangers = set(self.bank_widths or ()) - set(self.widths)
+        if strangers:
+            raise UserError(
+                f"`bank_widths` must be some of `widths` {self.widths}. "
+                f"Received: {self.bank_widths}"
             )
         if self.placement == "inside" and self.bank != "none":
             raise UserError(

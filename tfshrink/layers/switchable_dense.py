@@ -6,6 +6,7 @@ from keras import ops
 from tfshrink.layers.adapter_bank import AdapterBank
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.weight_quantizer import WeightQuantizer
+from tfshrink.ops.quantize import FULL
 from tfshrink.ops.quantize import quantize_activations
 
 
@@ -87,7 +88,8 @@ class SwitchableDense(keras.layers.Layer):
             kernel = kernel + self.adapters.delta(bits)
         kernel = self.quantizer(kernel, bits)
         if self.precision.activations:
-            x = quantize_activations(x)
+            # Full-precision weights have no int8 kernel: floats meet floats.
+            x = ops.where(bits >= FULL, x, quantize_activations(x))
         out = ops.matmul(x, kernel)
         if self.adapters is not None and not inside:
             out = out + self.adapters(x, bits)

@@ -41,7 +41,10 @@ class SwitchableEmbedding(keras.layers.Layer):
         )
         if self.precision is not None:
             self.quantizer = WeightQuantizer(
-                self.precision, axis=1, dtype=self.dtype_policy, name="quantizer"
+                self.precision,
+                axis=1,
+                dtype=self.dtype_policy,
+                name="quantizer",
             )
             self.quantizer.build((self.vocabulary, self.width))
 

@@ -154,7 +154,7 @@ class WeightQuantizer(keras.layers.Layer):
                 ops.reshape(levels, ops.shape(out)),
                 out,
             )
-        out = ops.reshape(out, (*tokens.shape, table.shape[1]))
+        out = ops.reshape(out, (*ops.shape(tokens), table.shape[1]))
         return ops.cast(out, self.compute_dtype)
 
     def groups_at(self, bits):

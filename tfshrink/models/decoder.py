@@ -5,13 +5,13 @@ import dataclasses
 import keras
 from keras import ops
 
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
 from tfshrink.layers.block import Block
 from tfshrink.layers.norm import Norm
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
-from tfshrink.decoder_config import DecoderConfig
 from tfshrink.ops import rotary
 
 
@@ -56,7 +56,11 @@ class Decoder(keras.Model):
             precision, bank="none", ranks=(), activations=0
         )
         self.embedding = SwitchableEmbedding(
-            config.vocabulary, config.width, outer, dtype=policy, name="embedding"
+            config.vocabulary,
+            config.width,
+            outer,
+            dtype=policy,
+            name="embedding",
         )
         self.positions = None
         if config.positions == "learned":
@@ -93,6 +97,7 @@ class Decoder(keras.Model):
 
     def hidden(self, tokens, bits=None):
         """Final hidden states `(B, T, C)`, normalised, before the head."""
+        self._check_groups(bits)
         length = tokens.shape[1]
         if length > self.config.context:
             raise UserError(
@@ -122,6 +127,7 @@ class Decoder(keras.Model):
         Returns:
             `(hidden, states)`.
         """
+        self._check_groups(bits)
         columns = column + ops.arange(tokens.shape[1])
         places = ops.arange(store.length)
         mask = (places[None, None, :] <= columns[None, :, None]) & (
@@ -136,6 +142,14 @@ class Decoder(keras.Model):
             x, state = block(x, own, rotation, mask, cache)
             new.append(state)
         return self.final_norm(x), new
+
+    def _check_groups(self, bits):
+        wanted = 4 * self.config.layers + (1 if self.config.tied else 2)
+        if bits is not None and len(bits) != wanted:
+            raise UserError(
+                f"`bits` must hold one bit-width for each of the {wanted} "
+                f"layer groups of {self.config.name}. Received: {len(bits)}"
+            )
 
     def embed(self, tokens, positions, bits=None):
         """Embedded tokens `(B, T, C)` and the rotation of `positions`."""

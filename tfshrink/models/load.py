@@ -7,7 +7,9 @@ from tfshrink.models.decoder import Decoder
 from tfshrink.ops.quantize import WIDTHS
 
 
-def load_model(source, *, precision=None, dtype="float32", remat=False, fit=True):
+def load_model(
+    source, *, precision=None, dtype="float32", remat=False, fit=True
+):
     """Builds a decoder and streams the weights of a source into it.
 
     Args:
@@ -55,8 +57,7 @@ def load_weights(model, source):
         missing.discard(name)
     if missing:
         raise UserError(
-            f"`model` lacks {len(missing)} weights, first "
-            f"{sorted(missing)[0]}"
+            f"`model` lacks {len(missing)} weights, first {sorted(missing)[0]}"
         )
 
 

@@ -20,7 +20,8 @@ def attend(query, key, value, mask):
 
     Args:
         query: `(B, T, H, D)`.
-        key, value: `(B, S, H_kv, D)` with H a multiple of H_kv.
+        key: `(B, S, H_kv, D)` with H a multiple of H_kv.
+        value: Of the same shape.
         mask: Boolean `(B or 1, T, S)`, true where a query may look.
 
     Returns:
@@ -45,4 +46,3 @@ def attend(query, key, value, mask):
     out = ops.reshape(out, (-1, kv_heads, shared, length, width))
     out = ops.transpose(out, (0, 3, 1, 2, 4))
     return ops.reshape(out, (-1, length, heads, width))
-

@@ -51,7 +51,5 @@ def _inverse_factor(hessian, damping):
     hessian = np.array(hessian, "float64")
     diagonal = np.diag_indices(len(hessian))
     hessian[diagonal] += damping * np.mean(hessian[diagonal]) + 1e-12
-    inverse = linalg.cho_solve(
-        linalg.cho_factor(hessian), np.eye(len(hessian))
-    )
+    inverse = linalg.cho_solve(linalg.cho_factor(hessian), np.eye(len(hessian)))
     return linalg.cholesky(inverse).astype("float32")

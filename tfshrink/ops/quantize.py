@@ -95,10 +95,12 @@ def quantize_activations(x):
     x = ops.cast(x, "float32")
     low = ops.minimum(ops.min(x, axis=-1, keepdims=True), 0.0)
     high = ops.maximum(ops.max(x, axis=-1, keepdims=True), 0.0)
-    scale = ops.where(high > low, (high - low) / 255.0, 1.0)
-    zero = _zero_point(low / scale, high / scale)
-    codes = ops.clip(ops.round(x / scale) + zero, -128.0, 127.0)
-    quantized = (codes - zero) * scale
+    # The kernel multiplies by the inverse step: a division rounds otherwise.
+    span = ops.where(high > low, high - low, 255.0)
+    inverse = 255.0 / span
+    zero = _zero_point(low * inverse, high * inverse)
+    codes = ops.clip(ops.round(x * inverse) + zero, -128.0, 127.0)
+    quantized = (codes - zero) / inverse
     return ops.cast(x + ops.stop_gradient(quantized - x), dtype)
 
 
@@ -159,7 +161,9 @@ def dequantize_weight(codes, scale, bits, *, axis=0):
     Args:
         codes: int8 codes, or float soft codes in steps of the scale, of the
             weight's shape. Codes exclude the half step of 2 bits.
-        scale, bits, axis: As in `quantize_weight`.
+        scale: As in `quantize_weight`.
+        bits: Bit-width, a scalar tensor.
+        axis: The input axis.
 
     Returns:
         float32 weight.

@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 
-from tfshrink.errors import UserError
 from tfshrink.errors import unknown_choice
-from tfshrink.plan import Plan
+from tfshrink.errors import UserError
 
 STRATEGIES = ("cyclic", "random", "progressive", "scheduled")
 
@@ -60,6 +59,8 @@ def switch_schedule(
         raise unknown_choice("strategy", strategy, STRATEGIES)
     if interval < 1:
         raise UserError(f"`switch_interval` must be >= 1. Received: {interval}")
+    if not plans:
+        raise UserError("`plans` must hold at least one plan. Received: none")
     ordered = sorted(plans, key=lambda plan: -sum(plan.bits))
     scheduled = [_uniform(plans[0], bits) for bits in pattern]
     if strategy == "scheduled" and not scheduled:
@@ -92,13 +93,20 @@ def cpt_schedule(
         plan: Gives everything but the bits of the blocks.
         total: Steps of the run.
         cycles: Number of cosine periods.
-        low, high: Bounds of the bits.
+        low: Fewest bits.
+        high: Most bits.
         pattern: Explicit bit-widths of one cycle, instead of the cosine.
         layer_offset: Steps by which each block runs ahead of the one below.
 
     Returns:
         A function from a step to a plan.
     """
+    if cycles < 1:
+        raise UserError(f"`cycles` must be >= 1. Received: {cycles}")
+    if low > high:
+        raise UserError(
+            f"`low` must be at most `high` bits. Received: {low} and {high}"
+        )
     period = max(1, total // cycles)
 
     def bits_at(step):

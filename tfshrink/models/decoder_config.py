@@ -1,1 +1,0 @@
-from tfshrink.decoder_config import DecoderConfig  # noqa
