@@ -130,10 +130,10 @@ class GeneratedTest(TestCase):
     def test_progress_is_reported(self):
         seen = []
         self.generate("a.jsonl", progress=lambda *state: seen.append(state))
-        self.assertEqual([rows for rows, _ in seen], [4, 8, 10])
+        self.assertEqual([rows for rows, _ in seen], [0, 4, 8, 10])
 
     def test_bad_input(self):
-        with self.assertRaisesRegex(UserError, "`format` must be one of"):
+        with self.assertRaisesRegex(UserError, "a.csv` must be one of jsonl"):
             self.generate("a.csv")
         with self.assertRaisesRegex(UserError, "`count` must be at least 1"):
             self.generate("a.jsonl", count=0)

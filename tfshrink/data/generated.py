@@ -50,7 +50,8 @@ def generate_text(
         resume: Whether to go on where an earlier run of the same settings
             stopped, or add rows to a finished one.
         decode: Callable: token list to text. Default: rows have no text.
-        progress: Callable, given (rows, new tokens) after every batch.
+        progress: Callable, given (rows, new tokens) at the start and
+            after every batch.
 
     Returns:
         Dict with `rows`, `new_rows`, `new_tokens`.
@@ -67,6 +68,8 @@ def generate_text(
     partial = output + PARTIAL
     done = _open_output(output, settings, resume)
     new_rows = new_tokens = 0
+    if progress:
+        progress(done, new_tokens)
     while done < count:
         # A batch that was cut in the middle is made again as a whole.
         step, skip = divmod(done, batch_size)

@@ -18,7 +18,7 @@ def format_of(path):
     """Returns the format that a file's ending names."""
     ending = os.path.splitext(path.removesuffix(PARTIAL))[1].removeprefix(".")
     if ending not in FORMATS:
-        raise unknown_choice("format", ending or path, FORMATS)
+        raise unknown_choice(f"ending of {path}", ending, FORMATS)
     return ending
 
 
