@@ -103,6 +103,10 @@ class Plan:
                 "`layers` must be the number of blocks, at least 1. "
                 f"Received: {self.layers!r}"
             )
+        if not isinstance(self.tied, bool):
+            raise UserError(
+                f"`tied` must be true or false. Received: {self.tied!r}"
+            )
         for name in ("bits", "pruning"):
             value = getattr(self, name)
             if not isinstance(value, (tuple, list)):
@@ -176,8 +180,15 @@ class Plan:
                 )
             for key in HALVES:
                 value = row[key]
-                pair = isinstance(value, (tuple, list))
-                bits += value if pair else [value] * 2
+                pair = (
+                    value if isinstance(value, (tuple, list)) else [value] * 2
+                )
+                if len(pair) != 2:
+                    raise UserError(
+                        f"`{key}` must be a bit-width, or one each for the "
+                        f"two groups of its half. Received: {value}"
+                    )
+                bits += pair
         kwargs.setdefault("layers", len(rows))
         return cls.from_block_bits(bits, **kwargs)
 

@@ -31,13 +31,15 @@ def peak_scale(grouped, bits, axis):
 def _search(grouped, importance, bits, *, axis):
     """Step of least (weighted) squared error among shrunken peaks."""
     reduced = 1 if axis == 0 else -1
+    groups = grouped.shape[axis]
     base = peak_scale(grouped, bits, axis)
     # The best step at 2 bits is near 0.6 of the peak's, at 8 bits near 1.
     lowest = ops.where(bits < 3, 0.3, ops.where(bits < 5, 0.5, 0.8))
     best, least = base, ops.full_like(base, 3e38)
     for part in np.linspace(0.0, 1.0, CANDIDATES, dtype="float32"):
         scale = base * (lowest + (1.0 - lowest) * part)
-        scale = quantize.round_bfloat16(scale)
+        if groups > 1:  # channel scales stay float32, as kernels hold them
+            scale = quantize.round_bfloat16(scale)
         rounded = quantize.fake_quantize(
             grouped, quantize.spread(scale, axis), bits
         )

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tfshrink.errors import unknown_choice
+from tfshrink.plan import check_bits
 from tfshrink.errors import UserError
 
 STRATEGIES = ("cyclic", "random", "progressive", "scheduled")
@@ -103,6 +104,8 @@ def cpt_schedule(
     """
     if cycles < 1:
         raise UserError(f"`cycles` must be >= 1. Received: {cycles}")
+    for bits in (low, high, *pattern):
+        check_bits(bits, "cpt")
     if low > high:
         raise UserError(
             f"`low` must be at most `high` bits. Received: {low} and {high}"
