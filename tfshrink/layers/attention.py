@@ -22,7 +22,9 @@ class Attention(keras.layers.Layer):
         bits: `(in_bits, out_bits)` scalar tensors, or `None`.
         rotation: `(cosine, sine)` of this step's positions, or `None`.
         mask: Boolean `(B or 1, T, S)`.
-        cache: `(KVCache, state, column)`, or `None`.
+        cache: Function of this step's keys and values to all that are
+            cached and the new state (`KVCache.append` of a state and a
+            column), or `None`.
 
     Returns:
         `(output, state)`: `(B, T, C)`, and the new cache state or `None`.
@@ -71,8 +73,7 @@ class Attention(keras.layers.Layer):
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         state = None
         if cache is not None:
-            store, state, column = cache
-            key, value, state = store.append(state, key, value, column)
+            key, value, state = cache(key, value)
         out = attention.attend(query, key, value, mask)
         wide = self.config.heads * self.config.head_dim
         out = ops.reshape(out, (-1, x.shape[1], wide))

@@ -59,7 +59,7 @@ class Block(keras.layers.Layer):
             attention_bits = (bits[0], bits[1])
             mlp_bits = (bits[2], bits[3])
         out, state = self.attention(
-            self.attention_norm(x), attention_bits, rotation, mask, cache
+            self.attention_norm(x), attention_bits, rotation, mask, cache=cache
         )
         x = x + out
         return x + self.mlp(self.mlp_norm(x), mlp_bits), state

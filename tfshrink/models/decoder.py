@@ -1,6 +1,7 @@
 """One decoder for the GPT-2 and the Llama family."""
 
 import dataclasses
+import functools
 
 import keras
 from keras import ops
@@ -138,8 +139,10 @@ class Decoder(keras.Model):
         new = []
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
-            cache = (store, states[index], column)
-            x, state = block(x, own, rotation, mask, cache)
+            cache = functools.partial(
+                store.append, states[index], column=column
+            )
+            x, state = block(x, own, rotation, mask, cache=cache)
             new.append(state)
         return self.final_norm(x), new
 

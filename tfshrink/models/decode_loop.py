@@ -1,0 +1,104 @@
+"""The compiled half of generation: prefill, and a loop of decode steps."""
+
+from keras import ops
+
+from tfshrink.layers.kv_cache import KVCache
+from tfshrink.models.effective_weights import weights_in_force
+from tfshrink.ops.sampling import next_token
+
+EMPTY = -1  # in place of a token behind the end of a sequence
+
+
+def prefill(model, weights, bits, tokens, pad, cache):
+    """Fills the cache with the beginnings of the prompts.
+
+    Args:
+        model: `Decoder`.
+        weights: Of `effective_weights`.
+        bits: Integer tensor `(groups,)`, or `None` when `weights` hold them.
+        tokens: int32 `(B, T)`, padded on the left.
+        pad: int32 `(B,)`: leading columns that are padding.
+        cache: Cache state.
+
+    Returns:
+        The new cache state.
+    """
+    with weights_in_force(model, weights):
+        _, cache = _run(model, tokens, cache, 0, pad, bits)
+    return cache
+
+
+def decode(model, weights, bits, pad, settings, count, state, length):
+    """Makes new tokens, until all sequences have stopped or `count` is made.
+
+    A cache that enters or leaves a compiled function is copied; therefore
+    the loop is inside.
+
+    Args:
+        model, weights, bits, pad: As in `prefill`.
+        settings: Dict of tensors, see `sampling_settings`.
+        count: int32 scalar, at most `length`.
+        state: Dict of tensors: `cache`; `column`, the next one to fill;
+            `step`, tokens made so far; `token` `(B,)`, made but not in the
+            cache yet; `seen` `(B, V)`, tokens that occurred; `done` `(B,)`.
+        length: Width of the returned array.
+
+    Returns:
+        `(new, state)`: int32 `(B, length)`, -1 where there is no token.
+    """
+    batch = pad.shape[0]
+    new = ops.full((batch, length), EMPTY, "int32")
+
+    def more(index, new, state):
+        return ops.logical_and(index < count, ~ops.all(state["done"]))
+
+    def step(index, new, state):
+        state = _step(model, bits, pad, settings, state)
+        out = ops.where(state["done"], EMPTY, state["token"])
+        new = ops.slice_update(new, (0, index), out[:, None])
+        return index + 1, new, state
+
+    with weights_in_force(model, weights):
+        start = ops.convert_to_tensor(0, "int32")
+        _, new, state = ops.while_loop(more, step, (start, new, state))
+    return new, state
+
+
+def _step(model, bits, pad, settings, state):
+    """One token for each sequence."""
+    hidden, cache = _run(
+        model,
+        state["token"][:, None],
+        state["cache"],
+        state["column"],
+        pad,
+        bits,
+    )
+    rows = ops.arange(pad.shape[0], dtype="int32")
+    token = next_token(
+        model.logits(hidden[:, 0], bits),
+        state["seen"],
+        rows,
+        state["step"],
+        settings,
+        state["step"] < settings["greedy_steps"],
+    )
+    stops = ops.any(token[:, None] == settings["stop_tokens"], axis=-1)
+    places = ops.stack([rows, token], axis=-1)
+    return {
+        "cache": cache,
+        "column": state["column"] + 1,
+        "step": state["step"] + 1,
+        "token": token,
+        "seen": ops.scatter_update(
+            state["seen"], places, ops.ones(pad.shape, "bool")
+        ),
+        "done": ops.logical_or(state["done"], stops),
+    }
+
+
+def _run(model, tokens, cache, column, pad, bits):
+    """Hidden states of new tokens, and the cache with them in it."""
+    keys = cache[0][0]
+    store = KVCache(model.config, keys.shape[1], keys.dtype)
+    return model.hidden_cached(tokens, cache, column, pad, store, bits)

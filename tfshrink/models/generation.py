@@ -1,0 +1,186 @@
+"""Text from a decoder: batches and streams over one compiled step."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfshrink.backend import Compiled
+from tfshrink.errors import UserError
+from tfshrink.layers.kv_cache import KVCache
+from tfshrink.models import decode_loop
+from tfshrink.models import prompts as prompts_lib
+from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import effective_weights
+
+_BUCKET = 64  # columns: cache lengths are multiples of it
+_STREAM = 4  # tokens a call while streaming
+
+
+class Generator:
+    """Continues prompts of different lengths over a fixed-shape cache.
+
+    Prompts are padded on the left, so that all sequences grow in the same
+    column. Prefill and decode are compiled once each for a batch size, a
+    bucket of prompt lengths and a cache length; bits and all settings are
+    tensors. Decode makes up to `chunk` tokens a call, in a loop of its own,
+    and leaves it when every sequence has stopped.
+
+    A row's random numbers depend on the seed, its place in the batch and the
+    token's in the continuation, and on nothing else.
+
+    Args:
+        model: A built `Decoder`. Its weights are read anew in every call.
+        tokenizer: A `transformers` tokenizer, for `stream_text`.
+        bits: Bit-width of every layer group (the `bits` of a plan), or
+            `None` for full precision. The attribute may be set anew.
+        cache_length: Columns of the cache. Default: what a call needs,
+            rounded up to a multiple of 64.
+        chunk: Most tokens that one call of the compiled loop makes.
+
+    Example:
+        >>> generator = Generator(load_model("tiny"))
+        >>> generator.generate([[5, 7], [9]], max_new_tokens=3, seed=1)
+        [[401, 17, 240], [88, 371, 60]]
+    """
+
+    def __init__(
+        self, model, tokenizer=None, *, bits=None, cache_length=None, chunk=64
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.bits = bits
+        self.cache_length = cache_length
+        self.chunk = chunk
+        variables = model.variables
+        self.prepare = Compiled(self._prepare, variables)
+        self.prefill = Compiled(
+            functools.partial(decode_loop.prefill, model), variables
+        )
+        self.decode = Compiled(
+            functools.partial(decode_loop.decode, model, length=chunk),
+            variables,
+        )
+
+    def generate(self, prompts, *, max_new_tokens, **settings):
+        """Continues a batch of prompts.
+
+        Args:
+            prompts: List of token lists.
+            max_new_tokens: Tokens each gets at most.
+            **settings: As in `prompts.sampling_settings`.
+
+        Returns:
+            List of lists of new tokens, without the stop token.
+
+        Raises:
+            UserError: an empty prompt, a token outside the vocabulary, more
+                tokens than the context or the cache holds, a setting out of
+                its range, bits that do not fit the model.
+        """
+        rows = [[] for _ in prompts]
+        steps = self._steps(prompts, max_new_tokens, self.chunk, settings)
+        for new in steps:
+            for row, tokens in zip(rows, new, strict=True):
+                row += tokens[tokens != decode_loop.EMPTY].tolist()
+        return rows
+
+    def stream(self, prompt, *, max_new_tokens, **settings):
+        """Yields the tokens that `generate` makes, as they come.
+
+        Args:
+            prompt: Token list.
+            max_new_tokens, **settings: As in `generate`.
+        """
+        chunk = min(_STREAM, self.chunk)
+        for new in self._steps([prompt], max_new_tokens, chunk, settings):
+            yield from new[new != decode_loop.EMPTY].tolist()
+
+    def stream_text(self, text, *, stop_strings=(), **settings):
+        """Yields the continuation of a text in pieces.
+
+        Args:
+            text: The prompt.
+            stop_strings: Texts that end the continuation, without being part
+                of it.
+            **settings: As in `generate`.
+        """
+        from tfshrink.models.detokenize import text_pieces
+        from tfshrink.models.detokenize import until
+
+        if self.tokenizer is None:
+            raise UserError("`tokenizer` must be given to stream text.")
+        tokens = self.stream(self.tokenizer(text)["input_ids"], **settings)
+        yield from until(text_pieces(tokens, self.tokenizer), stop_strings)
+
+    def _steps(self, prompts, max_new_tokens, chunk, settings):
+        """Yields int32 `(B, n)` arrays of new tokens, n up to `chunk`."""
+        config = self.model.config
+        prompts_lib.check_prompts(prompts, config, max_new_tokens)
+        settings = prompts_lib.sampling_settings(config, **settings)
+        bits = self._bits()
+        width = prompts_lib.prompt_bucket(max(map(len, prompts)) - 1)
+        length = self._columns(width + max_new_tokens)
+        tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
+        # What the loop takes are tensors: a Python number would retrace.
+        settings, tokens, pad = _tensors((settings, tokens, pad))
+        weights = self.prepare(bits)
+        if can_resolve(self.model, bits):
+            bits = None
+        store = KVCache(config, length, self.model.compute_dtype)
+        cache = store.create(len(prompts))
+        if width:
+            cache = self.prefill(weights, bits, tokens, pad, cache)
+        seen = prompts_lib.seen_mask(prompts, config.vocabulary)
+        state = {
+            "cache": cache,
+            **_tensors(
+                {
+                    "column": np.array(width, "int32"),
+                    "step": np.array(0, "int32"),
+                    "token": np.array([p[-1] for p in prompts], "int32"),
+                    "seen": seen,
+                    "done": np.zeros(len(prompts), "bool"),
+                }
+            ),
+        }
+        for start in range(0, max_new_tokens, chunk):
+            count = min(max_new_tokens - start, chunk)
+            new, state = self.decode(
+                weights, bits, pad, settings, _tensors(np.int32(count)), state
+            )
+            yield ops.convert_to_numpy(new)[:, :count]
+            if ops.convert_to_numpy(state["done"]).all():
+                return
+
+    def _columns(self, needed):
+        if self.cache_length is None:
+            return -(-needed // _BUCKET) * _BUCKET
+        if needed > self.cache_length:
+            raise UserError(
+                f"`cache_length` must be at least {needed} columns for these "
+                f"prompts and new tokens. Received: {self.cache_length}"
+            )
+        return self.cache_length
+
+    def _bits(self):
+        if self.bits is None:
+            return None
+        groups = len(self.model.groups()) if self.model.precision else 0
+        if len(self.bits) != groups:
+            raise UserError(
+                f"`bits` must hold one bit-width for each of the {groups} "
+                f"switchable layer groups. Received: {len(self.bits)}"
+            )
+        return _tensors(np.asarray(self.bits, "int32"))
+
+    def _prepare(self, bits):
+        if not can_resolve(self.model, bits):
+            return {}
+        return effective_weights(self.model, bits)
+
+
+def _tensors(nest):
+    """The nest with every array as a tensor of the backend."""
+    return keras.tree.map_structure(ops.convert_to_tensor, nest)
