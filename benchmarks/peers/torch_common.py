@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import sys
 import time
@@ -140,6 +141,21 @@ def load_batches(path, *, batch, context, vocabulary):
     count = len(tokens) // batch
     tokens = tokens[: count * batch, :context].astype(np.int64)
     return torch.from_numpy(tokens).reshape(count, batch, context)
+
+
+def compile_blocks(model):
+    """Compiles block by block: all blocks share one compilation a variant."""
+    names = [os.environ.get("CXX", "g++"), "g++", "clang++", "c++"]
+    if not any(map(shutil.which, names)):
+        sys.exit("`--compile` needs a C++ compiler: install g++ or clang++")
+
+    def like_other_blocks(module, inputs, output):
+        # Else the first block, whose input needs no gradient, compiles again.
+        return output.requires_grad_(torch.is_grad_enabled())
+
+    model.model.embed_tokens.register_forward_hook(like_other_blocks)
+    for block in model.model.layers:
+        block.compile()
 
 
 def timed(function, *arguments):

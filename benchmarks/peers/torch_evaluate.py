@@ -55,8 +55,7 @@ def main(flags):
         vocabulary=model.config.vocab_size,
     )[: flags.steps]
     if flags.compile:
-        for block in model.model.layers:
-            block.compile()
+        torch_common.compile_blocks(model)
     for _ in range(flags.warmup):
         negative_log_likelihood(model, batches[0])
     total, seconds = 0.0, []
