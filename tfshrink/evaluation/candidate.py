@@ -1,0 +1,173 @@
+"""What is judged: a model, or a finished run, and its plans."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+
+from tfshrink.errors import UserError
+from tfshrink.evaluation.cost import plan_cost
+from tfshrink.evaluation.size import adapter_ranks
+from tfshrink.plan import parse_plans
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model of one structure, not loaded yet, and plans for it.
+
+    Args:
+        name: Shown in tables.
+        source: `Source` of the weights.
+        plans: List of `Plan`.
+        precision: `PrecisionConfig` of the model.
+        load: Function of a compute type to the `Decoder`.
+        workdir: The run folder it comes from, or `None`.
+
+    Raises:
+        UserError: A plan asks for what a decoder cannot simulate, or its
+            group size does not fit.
+    """
+
+    name: str
+    source: object
+    plans: list
+    precision: object
+    load: object
+    workdir: str | None = None
+
+    def __post_init__(self):
+        for plan in self.plans:
+            _check_plan(plan, self.precision)
+            self.cost(plan, 1)
+
+    def cost(self, plan, context):
+        """`plan_cost` with the adapters this model ships."""
+        ranks = adapter_ranks(self.precision)
+        return plan_cost(self.source.config, plan, context=context, ranks=ranks)
+
+
+def model_candidates(name, plans, *, group=64, scales="mse"):
+    """Candidates of a model without training, one a structure.
+
+    Args:
+        name: What `--model` takes.
+        plans: What `--plan` takes, several split by `;`.
+        group: Inputs per scale of the plans that name none.
+        scales: How scales are fitted: `"rtn"` or `"mse"`.
+
+    Returns:
+        List of `Candidate`.
+    """
+    from tfshrink.layers.precision_config import PrecisionConfig
+    from tfshrink.models.sources import open_source
+
+    source = open_source(name)
+    shape = {"layers": source.config.layers, "tied": source.config.tied}
+    structures = collections.defaultdict(list)
+    for plan in parse_plans(plans, group=group, **shape):
+        structures[plan.group, plan.activations].append(plan)
+    return [
+        Candidate(
+            name=name,
+            source=source,
+            plans=own,
+            precision=PrecisionConfig(
+                group=size, activations=activations, widths=(), ranks=()
+            ),
+            load=_loader(source, size, activations, own, scales),
+        )
+        for (size, activations), own in structures.items()
+    ]
+
+
+def _loader(source, group, activations, plans, scales):
+    def load(dtype):
+        from tfshrink.layers.precision_config import PrecisionConfig
+        from tfshrink.models.load import fit_scales
+        from tfshrink.models.load import load_model
+
+        precision = PrecisionConfig(
+            group=group, activations=activations, widths=(), ranks=()
+        )
+        model = load_model(source, precision=precision, dtype=dtype, fit=False)
+        used = {bits for plan in plans for bits in plan.bits}
+        widths = sorted(bits for bits in used if bits < 16)
+        fit_scales(model, widths, method=scales)
+        return model
+
+    return load
+
+
+def run_candidates(workdirs, plans=None):
+    """Candidates of finished runs, one a folder.
+
+    Args:
+        workdirs: Run folders of `bin/train`.
+        plans: What `--plan` takes; `None` means the plans a run trained.
+
+    Returns:
+        List of `Candidate`.
+
+    Raises:
+        UserError: A folder holds no finished run.
+    """
+    return [_run_candidate(workdir, plans) for workdir in workdirs]
+
+
+def _run_candidate(workdir, plans):
+    from tfshrink.layers.precision_config import PrecisionConfig
+    from tfshrink.models.run import FINAL
+    from tfshrink.models.run import open_run
+    from tfshrink.models.sources import open_source
+    from tfshrink.plan import Plan
+
+    folder = pathlib.Path(workdir)
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+        precision = PrecisionConfig.from_json(config["precision"])
+        trained = [Plan.from_json(p, str(path)) for p in config["plans"]]
+        name = config["model"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "`--workdir` must hold the config.json of a run. Received: "
+            f"{workdir} ({error})"
+        ) from error
+    if not (folder / "checkpoints" / FINAL).exists():
+        raise UserError(
+            f"`--workdir` must hold a finished run (checkpoints/{FINAL}). "
+            f"Received: {workdir}"
+        )
+    source = open_source(name)
+    if plans:
+        trained = parse_plans(
+            plans,
+            layers=source.config.layers,
+            tied=source.config.tied,
+            group=precision.group,
+            activations=precision.activations,
+        )
+    return Candidate(
+        name=folder.name,
+        source=source,
+        plans=trained,
+        precision=precision,
+        load=lambda dtype: open_run(workdir, dtype=dtype).model,
+        workdir=str(workdir),
+    )
+
+
+def _check_plan(plan, precision):
+    for name in ("pruning", "kv", "exit"):
+        if getattr(plan, name):
+            raise UserError(
+                f"`plan` {plan.name} must not set {name}: evaluate judges "
+                f"bits. Received: {getattr(plan, name)}"
+            )
+    for name in ("group", "activations"):
+        own, built = getattr(plan, name), getattr(precision, name)
+        if own != built:
+            raise UserError(
+                f"`plan` {plan.name} must have the {name} its model was "
+                f"trained with, {built}. Received: {own}"
+            )

@@ -1,0 +1,211 @@
+"""evaluate's work: plans of a model or of finished runs, side by side."""
+
+import contextlib
+import os
+import time
+
+from tfshrink.data.progress_bar import progress_bar
+from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
+from tfshrink.evaluation.candidate import model_candidates
+from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.evaluation.material import Material
+from tfshrink.evaluation.memory import peak_memory
+from tfshrink.evaluation.protocol import Protocol
+from tfshrink.evaluation.results import build_results
+from tfshrink.evaluation.results import write_results
+from tfshrink.evaluation.size import reference_bytes
+from tfshrink.evaluation.speed import REPEATS
+from tfshrink.files import sha256_json
+
+PLANS = "8;4"  # of a model, when none is named
+SCALES = ("mse", "rtn")
+
+
+def evaluate(
+    *,
+    model="smollm2-135m",
+    workdir=(),
+    plan=None,
+    group=64,
+    scales="mse",
+    tasks=("perplexity",),
+    data="pydoc",
+    squad="squad/v1.1",
+    limit=None,
+    context=512,
+    stride=None,
+    dtype="float32",
+    batch_size=4,
+    json=None,
+    dry_run=False,
+):
+    """Judges plans against full precision, on the same text.
+
+    Args:
+        model: What `--model` takes; not used with `workdir`.
+        workdir: Run folders; each also gets a `results.json` of its own,
+            unless `json` is given.
+        plan: What `--plan` takes, several split by `;`. Default: the plans
+            a run trained, or 8 and 4 bits.
+        group: Inputs per scale at 4 bits and below, for plans of a `model`
+            that name none; 0 is per channel.
+        scales: How the scales of a `model` are fitted: `"mse"` or `"rtn"`.
+        tasks: As in `Protocol`, like the next seven.
+        data: Text of the perplexity.
+        squad: SQuAD's JSON file or TFDS name.
+        limit: Windows of text, or questions, at most.
+        context: Tokens in a window.
+        stride: Tokens to the next window.
+        dtype: Compute type.
+        batch_size: Windows or questions at once.
+        json: File that takes the results.
+        dry_run: Judges one batch, writes nothing.
+
+    Returns:
+        The dict of `results.json`, with `protocol`, `memory` and, in each
+        row of `plans`, the `model` (and `run`) it belongs to.
+
+    Raises:
+        UserError: Anything the arguments got wrong, before a model is
+            loaded where that can be known.
+    """
+    start = time.monotonic()
+    protocol = Protocol(
+        tasks=tuple(tasks),
+        data=data,
+        squad=squad,
+        limit=limit,
+        context=context,
+        stride=stride,
+        dtype=dtype,
+        batch_size=batch_size,
+    )
+    if scales not in SCALES:
+        raise unknown_choice("scales", scales, SCALES)
+    if json and os.path.isdir(json):
+        raise UserError(f"`json` must be a file. Received: folder {json}")
+    if workdir:
+        candidates = run_candidates(workdir, plan)
+    else:
+        candidates = model_candidates(
+            model, plan or PLANS, group=group, scales=scales
+        )
+    texts, references, parts = {}, {}, []
+    for one in candidates:
+        key = _key(one)
+        protocol.check_model(one.source.config)
+        if key not in texts:
+            texts[key] = Material.load(protocol, one.source)
+            if dry_run:
+                texts[key] = texts[key].sample(batch_size)
+    for one in candidates:
+        key, material = _key(one), texts[_key(one)]
+        known = references.get(key)
+        reference, rows = _judge(one, protocol, material, known, dry_run)
+        references[key] = reference
+        part = _results([one], [reference], [rows], protocol, material, start)
+        parts.append((one, reference, rows))
+        if one.workdir and not json and not dry_run:
+            write_results(os.path.join(one.workdir, "results.json"), part)
+    material = texts[_key(candidates[0])]
+    results = _results(*zip(*parts, strict=True), protocol, material, start)
+    if json and not dry_run:
+        write_results(json, results)
+    return results
+
+
+def _key(candidate):
+    """Candidates of one key share text, tokens and reference."""
+    return sha256_json(candidate.source.identity)
+
+
+def _judge(candidate, protocol, material, reference, dry_run):
+    """Measures a candidate's plans, and the reference if it is not known."""
+    from tfshrink.evaluation.judge import Judge
+
+    repeats = 1 if dry_run else REPEATS
+    plans = len(candidate.plans) + (reference is None)
+    with _progress(candidate.name, plans * material.rows) as on_rows:
+        options = {"repeats": repeats, "on_rows": on_rows}
+        if reference is None:
+            reference = _reference(candidate, protocol, material, options)
+        model = candidate.load(protocol.dtype)
+        judge = Judge(model, protocol, material, **options)
+        rows = [
+            _row(candidate, plan, judge, reference) for plan in candidate.plans
+        ]
+    return reference, rows
+
+
+def _reference(candidate, protocol, material, options):
+    """The source as it is: a run may have moved norms, so not its model."""
+    from tfshrink.evaluation.judge import Judge
+    from tfshrink.models.load import load_model
+
+    source = candidate.source
+    model = load_model(source, dtype=protocol.dtype)
+    found = Judge(model, protocol, material, **options).measure()
+    return {
+        "perplexity": None,
+        "bytes": reference_bytes(source.config),
+        "bits": 16,
+        "model": source.name,
+        **found,
+    }
+
+
+def _row(candidate, plan, judge, reference):
+    cost = candidate.cost(plan, judge.protocol.context)
+    found = judge.measure(plan.bits)
+    row = {
+        "name": plan.name,
+        "model": candidate.source.name,
+        "group": plan.group,
+        **cost,
+        **found,
+        "plan": plan.to_json(),
+    }
+    if candidate.workdir:
+        row["run"] = candidate.name
+    if "perplexity" in found:
+        row["perplexity_ratio"] = found["perplexity"] / reference["perplexity"]
+        # Percent of next tokens per nominal bit of a weight.
+        accuracy = 100 * found["token_accuracy"]
+        row["accuracy_per_bit"] = accuracy / cost["effective_bits"]
+    return row
+
+
+@contextlib.contextmanager
+def _progress(label, total):
+    """Adds up rows and tokens for the bar; none where nothing is counted."""
+    if not total:
+        yield None
+        return
+    done = [0, 0]
+    with progress_bar(label, total) as show:
+
+        def on_rows(rows, tokens):
+            done[0] += rows
+            done[1] += tokens
+            show(*done)
+
+        yield on_rows
+
+
+def _results(candidates, references, rows, protocol, material, start):
+    text = material.text
+    return build_results(
+        ", ".join(dict.fromkeys(one.source.name for one in candidates)),
+        references[0],
+        sum(rows, []),
+        seconds=time.monotonic() - start,
+        protocol={
+            **protocol.to_json(),
+            "tokens": text and text.tokens,
+            "windows": text and len(text.examples),
+            "text": text and text.identity,
+            "describe": text and text.describe(protocol),
+        },
+        memory=peak_memory(),
+    )

@@ -1,0 +1,119 @@
+"""evaluate's results for people: a table, Markdown, and what to do next."""
+
+from tfshrink.evaluation.evaluate import SCALES
+from tfshrink.evaluation.protocol import TASKS
+from tfshrink.evaluation.table import markdown_table
+from tfshrink.evaluation.table import print_table
+
+COLUMNS = {
+    "run": "run",
+    "model": "model",
+    "name": "plan",
+    "group": "group",
+    "effective_bits": "bits",
+    "bytes": "MB",
+    "compression": "smaller",
+    "perplexity": "perplexity",
+    "perplexity_ratio": "ratio",
+    "token_accuracy": "accuracy",
+    "top5_accuracy": "top-5",
+    "accuracy_per_bit": "%/bit",
+    "exact_match": "EM",
+    "f1": "F1",
+    "evaluation_tokens_per_second": "eval tok/s",
+    "decoding_tokens_per_second": "decode tok/s",
+}
+FORMATS = {
+    "bytes": lambda value: f"{value / 1e6:.1f}",
+    "group": lambda value: str(value) if value else "channel",
+    "effective_bits": ".2f",
+    "compression": lambda value: f"{value:.2f}x",
+    "perplexity_ratio": ".3f",
+    "token_accuracy": ".2%",
+    "top5_accuracy": ".2%",
+    "exact_match": ".1f",
+    "f1": ".1f",
+}
+
+
+def table_rows(results):
+    """The reference, then every plan, as rows of `print_table`."""
+    reference = {
+        "name": "full precision",
+        "effective_bits": 16.0,
+        "compression": 1.0,
+        **results["reference"],
+    }
+    if reference.get("perplexity"):
+        reference["perplexity_ratio"] = 1.0
+    return [reference, *results["plans"]]
+
+
+def shown_columns(rows):
+    """Headings of the columns that hold something; models only if many."""
+    columns = {
+        key: heading
+        for key, heading in COLUMNS.items()
+        if any(row.get(key) is not None for row in rows)
+    }
+    if len({row.get("model") for row in rows}) < 2:
+        columns.pop("model", None)
+    return columns
+
+
+def print_report(results, *, json=None, markdown=False, dry_run=False):
+    """Prints protocol, table, memory and where the results lie.
+
+    Args:
+        results: What `evaluate` returned.
+        json: The file it wrote, or `None`.
+        markdown: Prints the table as Markdown instead.
+        dry_run: Whether only one batch was judged.
+    """
+    rows = table_rows(results)
+    columns = shown_columns(rows)
+    protocol = results["protocol"]
+    if markdown:
+        print(markdown_table(rows, columns, formats=FORMATS) + "\n")
+    else:
+        print_table(rows, columns, title=results["model"], formats=FORMATS)
+    if protocol["describe"]:
+        print(f"Text: {protocol['describe']}.")
+    if "speed" in protocol["tasks"]:
+        print(
+            "Speed: of the simulation in Keras; what an export reaches is "
+            "measured by bin/benchmark."
+        )
+    peak = results["memory"]["host_mb"]
+    print(f"Peak memory {peak:,.0f} MB, {results['seconds']:.0f} s in all.")
+    if dry_run:
+        print("Dry run: one batch was judged, nothing written.")
+    elif json:
+        print(f"Results: {json}")
+    elif any("run" in row for row in rows):
+        print("Results: results.json in each run folder.")
+    else:
+        print("--json=FILE keeps the results.")
+
+
+def print_choices():
+    """Prints what the flags take."""
+    from tfshrink.data.documents import SOURCES as TEXTS
+    from tfshrink.models.sources import SOURCES as MODELS
+
+    choices = {
+        "--tasks": TASKS,
+        "--data": TEXTS,
+        "--model": dict.fromkeys(MODELS, ""),
+        "--plan": {
+            "8": "all block groups at 8 bits",
+            "8,8,4,4,...": "one entry per block group",
+            "stripe-8-4": "even groups take the lower",
+            "plan.json": "a file",
+        },
+        "--scales": dict.fromkeys(SCALES, ""),
+    }
+    for flag, names in choices.items():
+        print(f"{flag}:")
+        for name, meaning in names.items():
+            print(f"  {name:<14}{meaning}".rstrip())

@@ -1,0 +1,84 @@
+"""How plans are judged: printed beside every figure that rests on it."""
+
+import dataclasses
+
+from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
+
+DTYPES = ("bfloat16", "float32")
+SPLIT = "test"  # never trained on, calibrated on or chosen by
+TASKS = {
+    "perplexity": "perplexity, token and top-5 accuracy of --data",
+    "speed": "tokens/s of evaluation and of decoding, in simulation",
+    "squad": "exact match and F1 of greedy answers, SQuAD v1.1",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is measured, on which text, in what numbers.
+
+    Args:
+        tasks: Names from `TASKS`.
+        data: Text of the perplexity, as `load_documents` takes it.
+        squad: SQuAD's official JSON file, or a TFDS name.
+        limit: Windows of text, or questions, at most.
+        context: Tokens in a window.
+        stride: Tokens from one window to the next; `None` is `context - 1`,
+            so that every token but the first counts once and at least cost.
+        dtype: Compute type of the model.
+        batch_size: Windows, or questions, at once.
+
+    Raises:
+        UserError: A value is out of range.
+    """
+
+    tasks: tuple = ("perplexity",)
+    data: str = "pydoc"
+    squad: str = "squad/v1.1"
+    limit: int | None = None
+    context: int = 512
+    stride: int | None = None
+    dtype: str = "float32"
+    batch_size: int = 4
+
+    def __post_init__(self):
+        for task in self.tasks:
+            if task not in TASKS:
+                raise unknown_choice("tasks", task, TASKS)
+        if not self.tasks:
+            raise UserError(
+                f"`tasks` must name at least one of {', '.join(TASKS)}. "
+                "Received: none"
+            )
+        if self.dtype not in DTYPES:
+            raise unknown_choice("dtype", self.dtype, DTYPES)
+        self._check_sizes()
+        if self.stride is None:
+            object.__setattr__(self, "stride", self.context - 1)
+        if not 1 <= self.stride < self.context:
+            raise UserError(
+                f"`stride` must be between 1 and {self.context - 1} (the "
+                f"context less one). Received: {self.stride}"
+            )
+
+    def _check_sizes(self):
+        lowest = {"context": 2, "batch_size": 1, "limit": 1}
+        for name, least in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(
+                    f"`{name}` must be at least {least}. Received: {value}"
+                )
+
+    def check_model(self, config):
+        """Raises a `UserError` if the model's context is too short."""
+        if self.context > config.context:
+            raise UserError(
+                f"`context` must be at most {config.context}, the longest "
+                f"sequence of {config.name}. Received: {self.context}"
+            )
+
+    def to_json(self):
+        """Returns a plain dict."""
+        return {**dataclasses.asdict(self), "split": SPLIT}

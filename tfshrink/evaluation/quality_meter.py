@@ -1,0 +1,128 @@
+"""Perplexity and accuracies of one text, plan by plan."""
+
+import numpy as np
+from keras import ops
+
+from tfshrink import backend
+from tfshrink.evaluation.token_scores import token_scores
+from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import effective_weights
+from tfshrink.models.effective_weights import weights_in_force
+
+
+class QualityMeter:
+    """Runs a decoder over a text; one compiled function serves all plans.
+
+    The weights of a plan are computed once, not in every batch. Full
+    precision is one more set of weights for the same function.
+
+    Args:
+        model: Built `Decoder`.
+        examples: `Examples`: windows of the text and what counts in them.
+        batch_size: Windows in a batch.
+
+    Attributes:
+        traces: How often the scoring function was traced.
+
+    Example:
+        >>> meter = QualityMeter(model, windows(stream, 512, 511))
+        >>> meter.measure(plan.bits)["perplexity"]
+    """
+
+    def __init__(self, model, examples=None, *, batch_size=4):
+        self.model = model
+        self.examples = examples
+        self.batch_size = batch_size
+        self._prepare = backend.Compiled(self._weights, model.variables)
+        self._score = backend.Compiled(self._scores, model.variables)
+
+    @property
+    def traces(self):
+        return self._score.traces
+
+    def measure(self, bits=None, on_batch=None):
+        """Judges one plan.
+
+        Args:
+            bits: Bit-width of each layer group, or `None` for full
+                precision.
+            on_batch: Called after each batch with its number of windows.
+
+        Returns:
+            What `summarize` returns.
+        """
+        score = self.scorer(bits)
+        nats, ranks, masks = [], [], []
+        for batch in self.examples.batches(self.batch_size):
+            own, rank = score(batch["tokens"])
+            nats.append(ops.convert_to_numpy(own))
+            ranks.append(ops.convert_to_numpy(rank))
+            masks.append(batch["mask"][:, 1:])
+            if on_batch is not None:
+                on_batch(int(batch["mask"].any(axis=1).sum()))
+        return summarize(*map(np.concatenate, (nats, ranks, masks)))
+
+    def scorer(self, bits=None):
+        """Puts a plan in force.
+
+        Args:
+            bits: As for `measure`.
+
+        Returns:
+            Function of `(B, T)` tokens to `(nats, ranks)`, `(B, T - 1)`
+            tensors as `token_scores` returns them.
+        """
+        if bits is not None:
+            bits = np.asarray(bits, "int32")
+        weights = self._prepare(bits)
+        if can_resolve(self.model, bits):
+            bits = None
+        return lambda tokens: self._score(weights, tokens, bits)
+
+    def _weights(self, bits):
+        """Weights by path, and the head as `(C, V)`."""
+        weights = {}
+        if can_resolve(self.model, bits):
+            weights = effective_weights(self.model, bits)
+        return weights, ops.transpose(self.model.head_kernel(bits))
+
+    def _scores(self, prepared, tokens, bits):
+        weights, columns = prepared
+        with weights_in_force(self.model, weights):
+            hidden = self.model.hidden(tokens, bits)
+        # The last position predicts nothing; it stays, since rows of 512
+        # need no copy and rows of 511 do.
+        targets = ops.pad(tokens[:, 1:], [(0, 0), (0, 1)])
+        outputs = token_scores(
+            ops.reshape(hidden, (-1, hidden.shape[-1])),
+            columns,
+            ops.reshape(targets, (-1,)),
+        )
+        return [ops.reshape(x, tokens.shape)[:, :-1] for x in outputs]
+
+
+def summarize(nats, ranks, mask):
+    """Means over the tokens that count.
+
+    Args:
+        nats: Negative log-likelihoods, any shape.
+        ranks: Tokens preferred to the target, of the same shape.
+        mask: 1 where a token counts.
+
+    Returns:
+        A dict of `perplexity`, `nats_per_token`, `standard_error` (of the
+        nats per token, were tokens independent), `token_accuracy` and
+        `top5_accuracy` (fractions), `tokens`.
+    """
+    counts = mask > 0
+    own = nats[counts].astype("float64")
+    ranks = ranks[counts]
+    mean = own.mean()
+    return {
+        "perplexity": float(np.exp(mean)),
+        "nats_per_token": float(mean),
+        "standard_error": float(own.std() / np.sqrt(own.size)),
+        "token_accuracy": float(np.mean(ranks < 1)),
+        "top5_accuracy": float(np.mean(ranks < 5)),
+        "tokens": int(own.size),
+    }
