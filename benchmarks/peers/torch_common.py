@@ -22,9 +22,17 @@ import transformers
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line on stderr, with exit status 1."""
+
+    def error(self, message):
+        """Ends the program."""
+        sys.exit(message)
+
+
 def parser(description, *, batch, context, steps):
     """Returns an argument parser with the flags that every peer has."""
-    flags = argparse.ArgumentParser(
+    flags = Parser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
