@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.data import squad_files
 from tests.test_case import TestCase
 from tfshrink.data.generated import load_generated
@@ -76,6 +78,7 @@ class ModelTextTest(TestCase):
             self.assertLen(done.stderr.splitlines(), 1)
         self.assertEmpty(os.listdir(self.folder))
 
+    @pytest.mark.slow
     def test_the_binary_writes_resumes_and_reports(self):
         common = (
             "--model=tiny",
