@@ -1,6 +1,7 @@
 """The frame of every binary: flags, help, one-line errors, exit codes."""
 
 import contextlib
+import dataclasses
 import difflib
 import os
 import re
@@ -258,3 +259,26 @@ def define_output_flags():
             "dry_run", False, "Show what would be done, do one step of it."
         )
         flags.DEFINE_bool("list", False, "List what can be chosen and stop.")
+
+
+def define_settings(settings, descriptions):
+    """Defines a flag for fields of a dataclass of settings.
+
+    Args:
+        settings: Dataclass with defaults.
+        descriptions: Field name to help text, or to `(help, choices)`.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    for name, text in descriptions.items():
+        default = fields[name].default
+        text, choices = text if isinstance(text, tuple) else (text, None)
+        if choices:
+            flags.DEFINE_enum(name, default, sorted(choices), text)
+        elif isinstance(default, bool):
+            flags.DEFINE_bool(name, default, text)
+        elif isinstance(default, float):
+            flags.DEFINE_float(name, default, text, lower_bound=0.0)
+        elif isinstance(default, int) or "int" in str(fields[name].type):
+            flags.DEFINE_integer(name, default, text, lower_bound=0)
+        else:
+            flags.DEFINE_string(name, default, text)

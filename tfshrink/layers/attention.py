@@ -23,8 +23,8 @@ class Attention(keras.layers.Layer):
         rotation: `(cosine, sine)` of this step's positions, or `None`.
         mask: Boolean `(B or 1, T, S)`.
         cache: Function of this step's keys and values to all that are
-            cached and the new state (`KVCache.append` of a state and a
-            column), or `None`.
+            cached, `(B, H_kv, S, D)`, and the new state (`KVCache.append`
+            of a state and a column), or `None`.
 
     Returns:
         `(output, state)`: `(B, T, C)`, and the new cache state or `None`.
@@ -74,7 +74,9 @@ class Attention(keras.layers.Layer):
         state = None
         if cache is not None:
             key, value, state = cache(key, value)
-        out = attention.attend(query, key, value, mask)
+            out = attention.attend_cached(query, key, value, mask)
+        else:
+            out = attention.attend(query, key, value, mask)
         wide = self.config.heads * self.config.head_dim
         out = ops.reshape(out, (-1, x.shape[1], wide))
         return self.output_dense(out, out_bits), state

@@ -1,6 +1,7 @@
 """The exact K/V cache: one small interface between attention and memory."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -8,8 +9,9 @@ class KVCache:
     """A fixed-shape cache of keys and values for every block.
 
     The state is a list with one `(keys, values)` pair a block, each
-    `(B, S, H_kv, D)`: plain tensors, so that a compiled loop can carry it.
-    Keys are held *after* RoPE.
+    `(B, H_kv, S, D)`: plain tensors, so that a compiled loop can carry it,
+    in the order in which attention multiplies them. Keys are held *after*
+    RoPE.
 
     Args:
         config: `DecoderConfig`.
@@ -25,7 +27,7 @@ class KVCache:
     def create(self, batch):
         """Returns the empty state for `batch` sequences."""
         config = self.config
-        shape = (batch, self.length, config.kv_heads, config.head_dim)
+        shape = (batch, config.kv_heads, self.length, config.head_dim)
         return [
             (ops.zeros(shape, self.dtype), ops.zeros(shape, self.dtype))
             for _ in range(config.layers)
@@ -35,10 +37,23 @@ class KVCache:
         """Writes `(B, T, H_kv, D)` at `column`.
 
         Returns:
-            `(keys, values, state)`: all that is cached, to attend to, and
-            the new state of this block.
+            `(keys, values, state)`: all that is cached, `(B, H_kv, S, D)`,
+            to attend to, and the new state of this block.
         """
-        start = (0, column, 0, 0)
-        keys = ops.slice_update(state[0], start, ops.cast(keys, self.dtype))
-        values = ops.slice_update(state[1], start, ops.cast(values, self.dtype))
+        keys = self._write(state[0], keys, column)
+        values = self._write(state[1], values, column)
         return keys, values, (keys, values)
+
+    def _write(self, cached, new, column):
+        new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), self.dtype)
+        batch, heads, length, width = new.shape
+        if length > 1 or batch is None:
+            return ops.slice_update(cached, (0, 0, column, 0), new)
+        # A scatter writes in place, where TensorFlow copies for a slice.
+        rows = np.indices((batch, heads), "int32").reshape(2, -1)
+        column = ops.broadcast_to(ops.cast(column, "int32"), rows[0].shape)
+        return ops.scatter_update(
+            cached,
+            ops.stack([*rows, column], axis=-1),  # (B * H_kv, 3)
+            ops.reshape(new, (-1, width)),
+        )

@@ -188,15 +188,19 @@ class WeightQuantizer(keras.layers.Layer):
             if bits in self.precision.banked:
                 self.set_codes(bits, self.codes(weight, bits))
 
-    def codes(self, weight, bits):
-        """Nearest codes of a weight, NumPy int8, without the offset."""
+    def positions(self, weight, bits):
+        """Weights in steps of the scale, less the offset, NumPy float32."""
+        weight = ops.convert_to_tensor(weight, "float32")
         scale = self.scale(bits)
         grouped = quantize.group_view(weight, scale.shape[self.axis], self.axis)
-        levels = quantize.to_levels(
-            grouped / quantize.spread(scale, self.axis), ops.cast(bits, "int32")
-        )
-        levels = np.asarray(levels - quantize.grid(bits)[2])
-        return levels.reshape(weight.shape).astype("int8")
+        steps = grouped / quantize.spread(scale, self.axis)
+        return np.asarray(steps - quantize.grid(bits)[2]).reshape(weight.shape)
+
+    def codes(self, weight, bits):
+        """Nearest codes of a weight, NumPy int8, without the offset."""
+        low, high, _ = (float(x) for x in quantize.grid(bits))
+        codes = np.rint(self.positions(weight, bits))
+        return np.clip(codes, low, high).astype("int8")
 
     def set_scale(self, bits, scale):
         """Assigns the scale of one bit-width (NumPy, linear, positive)."""

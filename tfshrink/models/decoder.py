@@ -148,10 +148,11 @@ class Decoder(keras.Model):
 
     def _check_groups(self, bits):
         wanted = 4 * self.config.layers + (1 if self.config.tied else 2)
-        if bits is not None and len(bits) != wanted:
+        found = wanted if bits is None else ops.shape(bits)[0]
+        if found != wanted:
             raise UserError(
                 f"`bits` must hold one bit-width for each of the {wanted} "
-                f"layer groups of {self.config.name}. Received: {len(bits)}"
+                f"layer groups of {self.config.name}. Received: {found}"
             )
 
     def embed(self, tokens, positions, bits=None):

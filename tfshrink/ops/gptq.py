@@ -5,15 +5,14 @@ import numpy as np
 BLOCK = 64  # inputs whose updates are applied together
 
 
-def gptq(weight, hessian, scale, bits, *, damping=0.01):
+def gptq(weight, factor, scale, bits):
     """Rounds a weight so that its outputs, not its entries, stay close.
 
     Args:
         weight: `(inputs, outputs)`, NumPy.
-        hessian: `(inputs, inputs)`: X^T X of the calibration inputs.
+        factor: `(inputs, inputs)`, of `inverse_factor`.
         scale: `(groups, outputs)`.
         bits: Bit-width.
-        damping: Fraction of the mean diagonal added to the diagonal.
 
     Returns:
         int8 codes `(inputs, outputs)`, without the half step of 2 bits.
@@ -22,7 +21,6 @@ def gptq(weight, hessian, scale, bits, *, damping=0.01):
     """
     inputs = len(weight)
     weight = np.array(weight, "float32")
-    upper = _inverse_factor(hessian, damping)
     steps = np.repeat(scale, inputs // len(scale), axis=0)
     high = 2 ** (bits - 1) - 1
     low, offset = (-2, 0.5) if bits == 2 else (-high, 0.0)
@@ -35,21 +33,31 @@ def gptq(weight, hessian, scale, bits, *, damping=0.01):
             code = np.clip(code, low, high)
             codes[row] = code
             error = weight[row] - (code + offset) * steps[row]
-            error /= upper[row, row]
-            weight[row + 1 : stop] -= np.outer(
-                upper[row, row + 1 : stop], error
-            )
+            error /= factor[row, row]
+            weight[row + 1 : stop] -= factor[row, row + 1 : stop, None] * error
             errors[row - start] = error
-        weight[stop:] -= upper[start:stop, stop:].T @ errors
+        weight[stop:] -= factor[start:stop, stop:].T @ errors
     return codes
 
 
-def _inverse_factor(hessian, damping):
-    """Upper Cholesky factor of the damped inverse, float32."""
+def inverse_factor(hessian, *, damping=0.01):
+    """Upper Cholesky factor of the damped inverse of a Hessian.
+
+    Args:
+        hessian: `(inputs, inputs)`: X^T X of the calibration inputs.
+        damping: Fraction of the mean diagonal added to the diagonal.
+
+    Returns:
+        float32 `(inputs, inputs)`.
+    """
     from scipy import linalg
 
     hessian = np.array(hessian, "float64")
     diagonal = np.diag_indices(len(hessian))
     hessian[diagonal] += damping * np.mean(hessian[diagonal]) + 1e-12
-    inverse = linalg.cho_solve(linalg.cho_factor(hessian), np.eye(len(hessian)))
-    return linalg.cholesky(inverse).astype("float32")
+    # With J the reversal, chol(J H J) gives H = U U^T with U upper; then
+    # the inverse is U^-T U^-1, and U^-1 is the factor: one Cholesky only.
+    lower = linalg.cholesky(hessian[::-1, ::-1], lower=True)
+    upper = lower[::-1, ::-1]
+    inverse = linalg.solve_triangular(upper, np.eye(len(upper)))
+    return inverse.astype("float32")

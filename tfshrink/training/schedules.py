@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from tfshrink.errors import unknown_choice
-from tfshrink.plan import check_bits
 from tfshrink.errors import UserError
+from tfshrink.plan import check_bits
 
 STRATEGIES = ("cyclic", "random", "progressive", "scheduled")
 

@@ -1,5 +1,7 @@
 """Fits one block at a time to its full-precision output."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
@@ -49,7 +51,7 @@ class BlockFitter:
         self.seed = seed
         self.block = Block(
             model.config,
-            model.precision,
+            dataclasses.replace(model.precision, bank="latent"),
             dtype=model.dtype_policy,
             name="block_scratch",
         )
@@ -85,6 +87,7 @@ class BlockFitter:
             Mean loss of the last epoch.
         """
         _copy(block, self.block)
+        _start_latents(block, self.block, bits)
         for optimizer in self.optimizers.values():
             for variable in optimizer.variables:
                 if "learning_rate" not in variable.path:
@@ -137,7 +140,27 @@ def _copy(source, target):
     """Copies every variable of one block into the other."""
     values = {_tail(v): v for v in source.variables}
     for variable in target.variables:
-        variable.assign(values[_tail(variable)])
+        value = values[_tail(variable)]
+        if variable.dtype == "int8" and value.dtype != "int8":
+            value = np.rint(np.asarray(value))
+        variable.assign(ops.cast(value, variable.dtype))
+
+
+def _start_latents(block, scratch, bits):
+    """Puts latent codes where the weight is, inside the cell of its code.
+
+    Codes that training finds hard to leave would be integers; the fraction
+    says to which side a weight is nearest.
+    """
+    pairs = zip(block.groups().values(), scratch.groups().values(), strict=True)
+    for members, others in pairs:
+        for member, other in zip(members, others, strict=True):
+            quantizer = other.quantizer
+            row = quantizer.precision.banked.index(bits)
+            bank = np.array(quantizer.bank)
+            exact = quantizer.positions(member.kernel, bits)
+            bank[row] += np.clip(exact - bank[row], -0.45, 0.45)
+            quantizer.bank.assign(bank)
 
 
 def _tail(variable):

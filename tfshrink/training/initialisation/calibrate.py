@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from tfshrink.errors import unknown_choice
-from tfshrink.ops import quantize
 from tfshrink.ops.gptq import gptq
+from tfshrink.ops.gptq import inverse_factor
 from tfshrink.training.initialisation import capture
 from tfshrink.training.initialisation.blockwise import BlockFitter
 
@@ -89,15 +89,20 @@ def _round(block, states, context, bits):
     """GPTQ of every member of a block at one bit-width."""
     found = capture.hessians(block, states, context)
     for name, members in block.groups().items():
-        hessian = found[name]
+        importance = np.diag(found[name])
         for member in members:
-            quantizer = member.quantizer
-            kernel = np.asarray(member.kernel)
-            quantizer.fit(kernel, [bits], importance=np.diag(hessian))
-            scale = np.asarray(quantizer.scale(bits))
-            codes = gptq(kernel, hessian, scale, bits)
-            if bits in quantizer.precision.banked:
-                quantizer.set_codes(bits, codes)
+            member.quantizer.fit(
+                member.kernel, [bits], importance=importance
+            )
+        factor = inverse_factor(found[name])
+        kernels = [np.asarray(member.kernel) for member in members]
+        scales = [np.asarray(m.quantizer.scale(bits)) for m in members]
+        codes = gptq(
+            np.concatenate(kernels, 1), factor, np.concatenate(scales, 1), bits
+        )
+        stops = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
+        for member, own in zip(members, np.split(codes, stops, 1), strict=True):
+            member.quantizer.set_codes(bits, own)
 
 
 def _error(output, wanted):

@@ -1,0 +1,64 @@
+"""What a training run prints for people."""
+
+import dataclasses
+import tempfile
+import time
+
+
+def print_results(results, folder):
+    """Prints the table of a run, where it lies and what to type next."""
+    from tfshrink.evaluation.evaluate_report import print_report
+
+    print_report(results)
+    print(f"Trained in {results['training_seconds']:.0f} s. Run: {folder}")
+    print(f'Next: bin/evaluate --workdir={folder} --plan="8;stripe-8-4;4"')
+
+
+def print_dry_run(settings):
+    """Runs one real step and prints shapes, bytes and expected seconds."""
+    from tfshrink.models.load import load_model
+    from tfshrink.models.sources import open_source
+    from tfshrink.run_folder import RunFolder
+    from tfshrink.training.fit import make_trainer
+    from tfshrink.training.text import training_examples
+    from tfshrink.training.train import structure
+    from tfshrink.data.batches import Batches
+
+    source = open_source(settings.model)
+    precision, plans = structure(settings, source.config)
+    data = settings.data.replace("+", ",").split(",")
+    data = "+".join(name for name in data if name != "generated") or "pydoc"
+    plain = dataclasses.replace(settings, data=data)
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder(f"{place}/run")
+        text = training_examples(plain, source.tokenizer(), source.config, folder)
+    model = load_model(
+        source, precision=precision, dtype=settings.dtype, remat=settings.remat
+    )
+    trainer = make_trainer(model, settings, plans)
+    batches = Batches(text, batch_size=settings.batch_size, seed=settings.seed)
+    trainer.step(0, batches.at)
+    start = time.monotonic()
+    trainer.step(1, batches.at)
+    seconds = time.monotonic() - start
+    held = sum(v.value.dtype.size * _size(v) for v in model.variables)
+    trained = sum(_size(v) for v in trainer.variables)
+    print(f"Model {settings.model}: {source.config.layers} blocks, {held / 1e6:.0f} MB")
+    print(f"Trains {trained / 1e6:.1f} M parameters: {settings.train}")
+    print("Plans: " + "; ".join(plan.name for plan in plans))
+    print(
+        f"Text: {len(text)} rows of {settings.context} tokens "
+        f"(generated rows not made)"
+    )
+    print(
+        f"One step of {settings.batch_size * settings.context} tokens: "
+        f"{seconds:.1f} s; {settings.total_steps} steps: "
+        f"{seconds * settings.total_steps:.0f} s, beside initialisation"
+    )
+
+
+def _size(variable):
+    size = 1
+    for length in variable.shape:
+        size *= length
+    return size

@@ -1,0 +1,178 @@
+"""Everything a training run depends on, with the defaults of the main job."""
+
+import dataclasses
+
+from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
+from tfshrink.training.parts import PARTS
+from tfshrink.training.schedules import STRATEGIES
+from tfshrink.training.styles import STYLES
+
+INITS = ("awq", "blockwise", "gptq", "mse", "rtn")
+
+DTYPES = ("float32", "bfloat16")
+PLACES = ("side", "inside")
+BANK_KINDS = ("none", "codes", "latent")
+
+# The flags of `bin/train`, in the order of its help.
+FLAG_GROUPS = {
+    "Style": {
+        "style": ("Which precisions a step trains.", STYLES),
+        "switch_strategy": ("Order of --style=switch.", STRATEGIES),
+        "switch_interval": "Steps between switches.",
+        "bit_pattern": "Bit-widths of one cycle (switch scheduled, cpt).",
+        "cycles": "Periods of --style=cpt.",
+        "layer_offset": "Steps by which a block of cpt leads the one below.",
+        "range_test": "Find the lowest bits of cpt by a precision range test.",
+        "static_steps": "Last steps of cpt that train the last plan alone.",
+    },
+    "Precision": {
+        "plan": "Plans to train, split by `;`: 8, stripe-8-4, a list, a file.",
+        "group": "Inputs per scale at 4 bits and below; 0 is per channel.",
+        "ranks": "Adapter rank per width, highest first; 0 is no adapters.",
+        "placement": ("Adapters beside or inside the quantizer.", PLACES),
+        "bank": ("Codes: shared weights, frozen, or trained.", BANK_KINDS),
+        "activations": "8 simulates dynamic int8 activations, 0 is float.",
+        "init": ("Where scales and codes start.", INITS),
+        "init_rows": "Calibration rows.",
+        "init_epochs": "Passes of --init=blockwise over them.",
+    },
+    "Training": {
+        "total_steps": "Steps.",
+        "batch_size": "Rows of a batch.",
+        "context": "Tokens of a row.",
+        "accumulation": "Batches per update.",
+        "train": f"Parts to train, of {','.join(sorted(PARTS))}.",
+        "learning_rate": "Peak rate of adapters; other parts scale along.",
+        "bit_rates": "Scale the learning rate by bits.",
+        "distill": "Learn from the full-precision model.",
+        "cross_entropy": "Weight of the cross-entropy beside it.",
+        "dtype": ("Compute type.", DTYPES),
+        "remat": "Recompute activations: less memory, more time.",
+        "seed": "Decides order, text and adapters.",
+    },
+    "Data": {
+        "data": "Text: pydoc, generated, a file, a TFDS name; A+B is both.",
+        "limit": "Documents of each text at most.",
+        "generated_rows": "Rows the model writes for `generated`.",
+    },
+    "Judging": {
+        "eval_every": "Steps between judgements; 0 is at the end alone.",
+        "eval_data": "Text to judge on.",
+        "checkpoint_minutes": "Minutes between checkpoints.",
+        "use_tensorboard": "Write TensorBoard events.",
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Settings of `train`; a field is a flag of `bin/train`.
+
+    Args:
+        model: What `--model` takes.
+        style: One of `STYLES`.
+        plan: Plans to train, split by `;`. Their bit-widths become the
+            trained widths.
+        group: Inputs per scale at 4 bits and below; 0 is per channel.
+        total_steps: Steps of the run.
+        batch_size: Rows of a batch.
+        context: Tokens of a row.
+        accumulation: Batches per update.
+        data: Text; `generated` is what the model writes itself, `A+B` both.
+        generated_rows: Rows of generated text.
+        limit: Documents of each text at most.
+        init: Where scales and codes start, one of `INITS`.
+        init_rows: Calibration rows.
+        init_epochs: Passes of `blockwise` over them.
+        train: Parts to train, comma-separated, of `PARTS`.
+        learning_rate: Peak rate of adapters; the other parts' rates scale
+            along.
+        ranks: Adapter rank at each trained width, highest first; empty takes
+            16, 32, 64 at 8, 4, 2 bits; `0` means no adapters.
+        placement: `side` or `inside`.
+        bank: `none`, `codes` or `latent`.
+        activations: 8 simulates dynamic int8 activations, 0 is float.
+        distill: Whether the full-precision model teaches.
+        cross_entropy: Weight of the cross-entropy beside it.
+        bit_rates: Scale the learning rate by bits.
+        switch_strategy, switch_interval, bit_pattern: Of style `switch`
+            (the pattern of `cpt` too).
+        cycles, layer_offset, range_test, static_steps: Of style `cpt`.
+        dtype: Compute type.
+        remat: Gradient checkpointing.
+        seed: Integer >= 0.
+        eval_every: Steps between judgements on held-out text; 0 is never.
+        eval_data: Text of the final judgement.
+        checkpoint_minutes: Minutes between checkpoints.
+        use_tensorboard: Whether to write TensorBoard events.
+    """
+
+    model: str = "smollm2-135m"
+    style: str = "spnet"
+    plan: str = "8;4;2"
+    group: int = 64
+    total_steps: int = 120
+    batch_size: int = 8
+    context: int = 256
+    accumulation: int = 1
+    data: str = "pydoc+generated"
+    generated_rows: int = 256
+    limit: int | None = None
+    init: str = "blockwise"
+    init_rows: int = 64
+    init_epochs: int = 2
+    train: str = "adapters,scales"
+    learning_rate: float = 1e-3
+    ranks: str = ""
+    placement: str = "side"
+    bank: str = "codes"
+    activations: int = 0
+    distill: bool = True
+    cross_entropy: float = 0.0
+    bit_rates: bool = False
+    switch_strategy: str = "cyclic"
+    switch_interval: int = 10
+    bit_pattern: str = ""
+    cycles: int = 8
+    layer_offset: int = 0
+    range_test: bool = False
+    static_steps: int = 0
+    dtype: str = "bfloat16"
+    remat: bool = False
+    seed: int = 0
+    eval_every: int = 0
+    eval_data: str = "pydoc"
+    checkpoint_minutes: float = 5.0
+    use_tensorboard: bool = True
+
+    def __post_init__(self):
+        choices = {
+            "style": STYLES,
+            "init": INITS,
+            "placement": PLACES,
+            "bank": BANK_KINDS,
+            "dtype": DTYPES,
+            "switch_strategy": STRATEGIES,
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_choice(name, getattr(self, name), allowed)
+        for name in self.train.split(","):
+            if name not in PARTS:
+                raise unknown_choice("train", name, PARTS)
+        for name in ("total_steps", "batch_size", "accumulation", "cycles"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"`{name}` must be at least 1. "
+                    f"Received: {getattr(self, name)}"
+                )
+        if self.init in ("blockwise", "gptq") and self.bank == "none":
+            raise UserError(
+                f"`init={self.init}` sets codes and needs `bank=codes` or "
+                "`bank=latent`. Received: bank=none"
+            )
+
+    def to_json(self):
+        """Returns a plain dict."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,185 @@
+"""The work behind `bin/train`: from a name to a run folder."""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from tfshrink.errors import UserError
+from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.models.checkpoint import load_model_state
+from tfshrink.models.checkpoint import save_model
+from tfshrink.models.load import load_model
+from tfshrink.models.run import FINAL
+from tfshrink.plan import parse_plans
+from tfshrink.run_folder import RunFolder
+from tfshrink.training.fit import fit
+from tfshrink.training.settings import TrainSettings
+from tfshrink.training.text import training_examples
+
+RANKS = {8: 16, 7: 16, 6: 16, 5: 32, 4: 32, 3: 64, 2: 64}
+
+
+def train(settings, *, workdir=None, overwrite=False, resume=False):
+    """Trains one model for many precisions.
+
+    Args:
+        settings: `TrainSettings`.
+        workdir: Run folder; `None` takes the next `runs/<style>-<n>`.
+        overwrite: Replaces the run that is there.
+        resume: Continues the run that is there, with its own settings.
+
+    Returns:
+        `(results, folder)`: the dict of `results.json`, the run folder.
+
+    Raises:
+        UserError: anything the settings got wrong, before the run folder is
+            made where that can be known.
+    """
+    from tfshrink.models.sources import open_source
+
+    start = time.monotonic()
+    if resume:
+        folder = RunFolder(workdir, name=settings.style, resume=True)
+        settings = stored_settings(folder)
+    source = open_source(settings.model)
+    precision, plans = structure(settings, source.config)
+    tokenizer = source.tokenizer()
+    if not resume:
+        text = training_examples(settings, tokenizer, source.config)
+        folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
+        folder.write(
+            "config.json",
+            {
+                "model": settings.model,
+                "settings": settings.to_json(),
+                "precision": precision.to_json(),
+                "plans": [plan.to_json() for plan in plans],
+                "identity": source.identity,
+            },
+        )
+        folder.write("plan.json", plans[-1].to_json())
+    text = training_examples(settings, tokenizer, source.config, folder)
+    model = load_model(
+        source,
+        precision=precision,
+        dtype=settings.dtype,
+        remat=settings.remat,
+        fit=False,
+    )
+    start_values(model, settings, text, folder, precision)
+    fit(model, settings, plans, text, folder)
+    save_model(folder.checkpoints / FINAL, model)
+    del model
+    seconds = time.monotonic() - start
+    return judge(settings, folder, seconds), str(folder.path)
+
+
+def structure(settings, config):
+    """The precision config and the plans that the settings ask for."""
+    plans = parse_plans(
+        settings.plan,
+        layers=config.layers,
+        tied=config.tied,
+        group=settings.group,
+        activations=settings.activations,
+    )
+    blocks = {b for plan in plans for b in plan.bits[: 4 * plan.layers]}
+    if settings.style == "cpt" or settings.bit_pattern:
+        blocks |= set(_pattern(settings)) or set(range(2, 9))
+    widths = tuple(sorted((b for b in blocks if b <= 8), reverse=True))
+    precision = PrecisionConfig(
+        widths=widths,
+        group=settings.group,
+        ranks=_ranks(settings, widths),
+        placement=settings.placement,
+        bank=settings.bank,
+        # Rounding is all that 8 bits need: their codes come from the weights.
+        bank_widths=tuple(b for b in widths if b < 8),
+        activations=settings.activations,
+    )
+    if not precision.banked:
+        precision = dataclasses.replace(precision, bank="none")
+    return precision, plans
+
+
+def _pattern(settings):
+    try:
+        return [int(b) for b in settings.bit_pattern.split(",") if b]
+    except ValueError as error:
+        raise UserError(
+            "`bit_pattern` must be bit-widths such as 8,4,2,4,8. "
+            f"Received: {settings.bit_pattern!r}"
+        ) from error
+
+
+def _ranks(settings, widths):
+    if not settings.ranks:
+        return tuple(RANKS[bits] for bits in widths)
+    try:
+        ranks = tuple(int(rank) for rank in settings.ranks.split(","))
+    except ValueError as error:
+        raise UserError(
+            "`ranks` must be integers such as 16,32,64. "
+            f"Received: {settings.ranks!r}"
+        ) from error
+    return () if ranks == (0,) else ranks
+
+
+def stored_settings(folder):
+    """Settings of the run in a folder."""
+    values = folder.read("config.json")
+    try:
+        return TrainSettings(**values["settings"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder.path}/config.json must be that of a run of bin/train. "
+            f"Received: {error}"
+        ) from error
+
+
+def start_values(model, settings, text, folder, precision):
+    """Sets scales and codes, or restores what an earlier try set."""
+    from tfshrink.data.progress_bar import progress_bar
+    from tfshrink.models.load import fit_scales
+    from tfshrink.training.initialisation import initialise
+
+    path = folder.checkpoints / "start.safetensors"
+    if path.exists():
+        load_model_state(path, model)
+        return
+    calibrated = settings.init in ("awq", "blockwise", "gptq")
+    plain = sorted(set(precision.widths) - set(precision.banked))
+    fit_scales(model, sorted({8, *plain}), method="mse")
+    rng = np.random.default_rng(settings.seed)
+    rows = rng.permutation(len(text))[: settings.init_rows]
+    if not calibrated:
+        initialise(model, None, method=settings.init)
+    else:
+        with progress_bar("Initialising", len(model.blocks)) as progress:
+            reports = initialise(
+                model,
+                text.tokens[rows],
+                method=settings.init,
+                fit={"epochs": settings.init_epochs},
+                progress=lambda done: progress(done, 0),
+            )
+        folder.write(
+            "initialisation.json", [dataclasses.asdict(r) for r in reports]
+        )
+    save_model(path, model)
+
+
+def judge(settings, folder, seconds):
+    """Perplexity of the trained plans on text the run never saw."""
+    from tfshrink.evaluation.evaluate import evaluate
+    from tfshrink.files import write_json
+
+    results = evaluate(
+        workdir=[str(folder.path)],
+        data=settings.eval_data,
+        dtype=settings.dtype,
+    )
+    results["training_seconds"] = seconds
+    write_json(folder.path / "results.json", results)
+    return results
