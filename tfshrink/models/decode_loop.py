@@ -35,7 +35,10 @@ def decode(model, weights, bits, pad, settings, count, state, length):
     the loop is inside.
 
     Args:
-        model, weights, bits, pad: As in `prefill`.
+        model: As in `prefill`.
+        weights: As in `prefill`.
+        bits: As in `prefill`.
+        pad: As in `prefill`.
         settings: Dict of tensors, see `sampling_settings`.
         count: int32 scalar, at most `length`.
         state: Dict of tensors: `cache`; `column`, the next one to fill;
@@ -100,5 +103,5 @@ def _step(model, bits, pad, settings, state):
 def _run(model, tokens, cache, column, pad, bits):
     """Hidden states of new tokens, and the cache with them in it."""
     keys = cache[0][0]
-    store = KVCache(model.config, keys.shape[1], keys.dtype)
+    store = KVCache(model.config, keys.shape[2], keys.dtype)
     return model.hidden_cached(tokens, cache, column, pad, store, bits)

@@ -91,7 +91,8 @@ class Generator:
 
         Args:
             prompt: Token list.
-            max_new_tokens, **settings: As in `generate`.
+            max_new_tokens: As in `generate`.
+            **settings: As in `generate`.
         """
         chunk = min(_STREAM, self.chunk)
         for new in self._steps([prompt], max_new_tokens, chunk, settings):

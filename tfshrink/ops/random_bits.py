@@ -37,7 +37,8 @@ def uniform(key, row, position):
 
     Args:
         key: uint32 `(2,)`.
-        row, position: Non-negative integer tensors that broadcast.
+        row: Non-negative integers.
+        position: The same, of a shape that broadcasts with that of `row`.
 
     Returns:
         float32, a multiple of 2^-24.

@@ -40,7 +40,8 @@ def next_token(logits, seen, row, position, settings, greedy):
     def sample():
         weights = fuse(softmax_weights)(logits, settings["temperature"])
         weights = keep_likely(weights, settings["top_k"], settings["top_p"])
-        return choose(weights, fuse(uniform)(settings["key"], row, position))
+        noise = fuse(uniform)(settings["key"], row, position)
+        return fuse(choose)(weights, noise)
 
     return ops.cond(greedy, lambda: likeliest(logits), sample)
 
