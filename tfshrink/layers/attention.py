@@ -5,6 +5,7 @@ from keras import ops
 
 from tfshrink.backend import fuse
 from tfshrink.decoder_config import DecoderConfig
+from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.ops import attention
 from tfshrink.ops import rotary
@@ -36,6 +37,8 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = DecoderConfig.from_json(config)
+        if isinstance(precision, dict):
+            precision = PrecisionConfig.from_json(precision)
         self.config = config
         self.precision = precision
 
@@ -65,9 +68,9 @@ class Attention(keras.layers.Layer):
 
     def call(self, x, bits=None, rotation=None, mask=None, cache=None):
         in_bits, out_bits = (None, None) if bits is None else bits
-        query = self._heads(self.query(x, in_bits), self.config.heads)
-        key = self._heads(self.key(x, in_bits), self.config.kv_heads)
-        value = self._heads(self.value(x, in_bits), self.config.kv_heads)
+        query = self._heads(self.query(x, bits=in_bits), self.config.heads)
+        key = self._heads(self.key(x, bits=in_bits), self.config.kv_heads)
+        value = self._heads(self.value(x, bits=in_bits), self.config.kv_heads)
         if rotation is not None:
             rotate = fuse(rotary.rotate)
             query, key = rotate(query, *rotation), rotate(key, *rotation)
@@ -79,7 +82,7 @@ class Attention(keras.layers.Layer):
             out = attention.attend(query, key, value, mask)
         wide = self.config.heads * self.config.head_dim
         out = ops.reshape(out, (-1, x.shape[1], wide))
-        return self.output_dense(out, out_bits), state
+        return self.output_dense(out, bits=out_bits), state
 
     def _heads(self, x, heads):
         return ops.reshape(x, (-1, x.shape[1], heads, self.config.head_dim))

@@ -1,11 +1,13 @@
 """One pre-norm decoder block."""
 
 import keras
+from keras import ops
 
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.layers.attention import Attention
 from tfshrink.layers.mlp import MLP
 from tfshrink.layers.norm import Norm
+from tfshrink.layers.precision_config import PrecisionConfig
 
 
 class Block(keras.layers.Layer):
@@ -31,6 +33,8 @@ class Block(keras.layers.Layer):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = DecoderConfig.from_json(config)
+        if isinstance(precision, dict):
+            precision = PrecisionConfig.from_json(precision)
         self.config = config
         self.precision = precision
 
@@ -54,8 +58,10 @@ class Block(keras.layers.Layer):
         self.mlp.build(input_shape)
 
     def call(self, x, bits=None, rotation=None, mask=None, cache=None):
+        x = ops.cast(x, self.compute_dtype)
         attention_bits = mlp_bits = None
         if bits is not None:
+            bits = ops.convert_to_tensor(bits, "int32")
             attention_bits = (bits[0], bits[1])
             mlp_bits = (bits[2], bits[3])
         out, state = self.attention(

@@ -8,6 +8,7 @@ from keras import ops
 from tfshrink.backend import fuse
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
+from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.switchable_dense import SwitchableDense
 
 ACTIVATIONS = {
@@ -37,6 +38,8 @@ class MLP(keras.layers.Layer):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = DecoderConfig.from_json(config)
+        if isinstance(precision, dict):
+            precision = PrecisionConfig.from_json(precision)
         if config.activation not in ACTIVATIONS:
             raise unknown_choice("activation", config.activation, ACTIVATIONS)
         self.config = config
@@ -64,11 +67,11 @@ class MLP(keras.layers.Layer):
 
     def call(self, x, bits=None):
         in_bits, out_bits = (None, None) if bits is None else bits
-        inner = [self.up(x, in_bits)]
+        inner = [self.up(x, bits=in_bits)]
         if self.gate is not None:
-            inner.insert(0, self.gate(x, in_bits))
+            inner.insert(0, self.gate(x, bits=in_bits))
         activate = fuse(_activation(self.config.activation))
-        return self.down(activate(*inner), out_bits)
+        return self.down(activate(*inner), bits=out_bits)
 
     def compute_output_shape(self, input_shape, bits=None):
         return input_shape

@@ -78,6 +78,7 @@ class SwitchableDense(keras.layers.Layer):
         if self.precision is None or bits is None:
             out = ops.matmul(x, ops.cast(self.kernel, self.compute_dtype))
         else:
+            bits = ops.convert_to_tensor(bits, "int32")
             out = self._switched(x, bits)
         return out if self.bias is None else out + self.bias
 

@@ -58,7 +58,7 @@ class SwitchableEmbedding(keras.layers.Layer):
         """The table as the kernel of the tied head: `(V, C)`."""
         if self.quantizer is None or bits is None:
             return ops.cast(self.table, self.compute_dtype)
-        return self.quantizer(self.table, bits)
+        return self.quantizer(self.table, bits=bits)
 
     def compute_output_shape(self, tokens_shape, bits=None):
         return (*tokens_shape, self.width)

@@ -98,7 +98,7 @@ class Decoder(keras.Model):
 
     def hidden(self, tokens, bits=None):
         """Final hidden states `(B, T, C)`, normalised, before the head."""
-        self._check_groups(bits)
+        bits = self._checked(bits)
         length = tokens.shape[1]
         if length > self.config.context:
             raise UserError(
@@ -128,7 +128,7 @@ class Decoder(keras.Model):
         Returns:
             `(hidden, states)`.
         """
-        self._check_groups(bits)
+        bits = self._checked(bits)
         columns = column + ops.arange(tokens.shape[1])
         places = ops.arange(store.length)
         mask = (places[None, None, :] <= columns[None, :, None]) & (
@@ -146,14 +146,19 @@ class Decoder(keras.Model):
             new.append(state)
         return self.final_norm(x), new
 
-    def _check_groups(self, bits):
-        wanted = 4 * self.config.layers + (1 if self.config.tied else 2)
-        found = wanted if bits is None else ops.shape(bits)[0]
-        if found != wanted:
+    def _checked(self, bits):
+        """Bits as a tensor with one entry a layer group, or `None`."""
+        if bits is None:
+            return None
+        bits = ops.convert_to_tensor(bits, "int32")
+        wanted = (4 * self.config.layers + (1 if self.config.tied else 2),)
+        if tuple(bits.shape) not in (wanted, (None,)):
             raise UserError(
-                f"`bits` must hold one bit-width for each of the {wanted} "
-                f"layer groups of {self.config.name}. Received: {found}"
+                f"`bits` must hold one bit-width for each of the {wanted[0]} "
+                f"layer groups of {self.config.name}. "
+                f"Received: shape {tuple(bits.shape)}"
             )
+        return bits
 
     def embed(self, tokens, positions, bits=None):
         """Embedded tokens `(B, T, C)` and the rotation of `positions`."""
