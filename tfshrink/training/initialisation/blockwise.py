@@ -1,14 +1,10 @@
 """Fits one block at a time to its full-precision output."""
 
-import dataclasses
-
 import keras
 import numpy as np
 from keras import ops
 
 from tfshrink import backend
-from tfshrink.layers.block import Block
-from tfshrink.models.checkpoint import variable_name
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import cosine_rate
 
@@ -18,12 +14,8 @@ RATES = {"latents": 2e-2, "scales": 2e-3, "adapters": 1e-3}
 class BlockFitter:
     """Trains codes and scales of a block against its own output.
 
-    One scratch block is compiled; the blocks of the model are copied in and
-    out of it, so that thirty blocks cost one compile.
-
     Args:
-        model: Decoder with a latent bank (or adapters to train).
-        context: `(rotation, mask)` of the calibration sequences.
+        runner: `BlockRunner`, whose scratch block is trained.
         parts: Which of `latents`, `scales`, `adapters` to train.
         epochs: Passes over the calibration sequences.
         batch_size: Sequences a step.
@@ -35,33 +27,22 @@ class BlockFitter:
 
     def __init__(
         self,
-        model,
-        context,
+        runner,
         *,
         parts=("latents", "scales"),
         epochs=2,
-        batch_size=4,
+        batch_size=8,
         rates=None,
         seed=0,
     ):
-        self.context = context
+        self.runner = runner
         self.epochs = epochs
         self.batch_size = batch_size
         self.rates = {**RATES, **(rates or {})}
         self.seed = seed
-        self.block = Block(
-            model.config,
-            dataclasses.replace(model.precision, bank="latent"),
-            dtype=model.dtype_policy,
-            name="block_scratch",
-        )
-        self.block.build((None, None, model.config.width))
+        trainable = runner.block.trainable_variables
         self.variables = {
-            name: [
-                v
-                for v in self.block.trainable_variables
-                if PARTS[name](v.path)
-            ]
+            name: [v for v in trainable if PARTS[name](v.path)]
             for name in parts
         }
         self.optimizers = {}
@@ -71,59 +52,49 @@ class BlockFitter:
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
         self._step = backend.Compiled(
-            self._train_step, self.block.variables + state
+            self._train_step, runner.block.variables + state
         )
 
-    def fit(self, block, states, wanted, bits):
-        """Trains one block at one bit-width.
+    def fit(self, states, wanted):
+        """Trains the block that the runner holds.
 
         Args:
-            block: Block of the model; its scales and codes are replaced.
             states: Inputs `(N, T, C)`, NumPy.
             wanted: Full-precision outputs `(N, T, C)`, NumPy.
-            bits: Bit-width.
 
         Returns:
-            Mean loss of the last epoch.
+            Mean relative squared error of the last epoch.
         """
-        _copy(block, self.block)
-        _start_latents(block, self.block, bits)
+        _start_latents(self.runner.block, self.runner.bits)
         for optimizer in self.optimizers.values():
             for variable in optimizer.variables:
                 if "learning_rate" not in variable.path:
                     variable.assign(ops.zeros_like(variable))
-        bits = np.full(4, bits, "int32")
         scale = np.float32(1.0 / np.var(wanted))
-        steps = len(states) // self.batch_size
-        total = steps * self.epochs
+        size = min(self.batch_size, len(states))
+        steps = len(states) // size
         losses = []
         for epoch in range(self.epochs):
             rng = np.random.default_rng((self.seed, epoch))
             order = rng.permutation(len(states))
             for step in range(steps):
-                rows = order[step * self.batch_size :][: self.batch_size]
-                factor = cosine_rate(
-                    epoch * steps + step, total=total, peak=1.0
+                rows = order[step * size : (step + 1) * size]
+                rate = cosine_rate(
+                    epoch * steps + step, total=steps * self.epochs, peak=1.0
                 )
                 losses.append(
                     self._step(
-                        states[rows],
-                        wanted[rows],
-                        bits,
-                        scale,
-                        np.float32(factor),
+                        states[rows], wanted[rows], scale, np.float32(rate)
                     )
                 )
-        _copy(self.block, block)
         return float(np.mean([float(x) for x in losses[-steps:]]))
 
-    def _train_step(self, states, wanted, bits, scale, factor):
+    def _train_step(self, states, wanted, scale, factor):
         variables = sum(self.variables.values(), [])
+        runner = self.runner
 
         def forward():
-            x = ops.cast(states, self.block.compute_dtype)
-            out, _ = self.block(x, bits, *self.context)
-            error = ops.cast(out, "float32") - wanted
+            error = runner.run(states) - wanted
             return ops.mean(error * error) * scale, 0.0
 
         loss, _, gradients = backend.value_and_gradients(forward, variables)
@@ -136,32 +107,16 @@ class BlockFitter:
         return loss
 
 
-def _copy(source, target):
-    """Copies every variable of one block into the other."""
-    values = {_tail(v): v for v in source.variables}
-    for variable in target.variables:
-        value = values[_tail(variable)]
-        if variable.dtype == "int8" and value.dtype != "int8":
-            value = np.rint(np.asarray(value))
-        variable.assign(ops.cast(value, variable.dtype))
-
-
-def _start_latents(block, scratch, bits):
+def _start_latents(block, bits):
     """Puts latent codes where the weight is, inside the cell of its code.
 
-    Codes that training finds hard to leave would be integers; the fraction
-    says to which side a weight is nearest.
+    An integer says nothing of where in its cell a weight lies; the fraction
+    tells to which neighbour it would go first.
     """
-    pairs = zip(block.groups().values(), scratch.groups().values(), strict=True)
-    for members, others in pairs:
-        for member, other in zip(members, others, strict=True):
-            quantizer = other.quantizer
-            row = quantizer.precision.banked.index(bits)
-            bank = np.array(quantizer.bank)
+    for members in block.groups().values():
+        for member in members:
+            quantizer = member.quantizer
+            codes = np.asarray(quantizer.bank)[0]
             exact = quantizer.positions(member.kernel, bits)
-            bank[row] += np.clip(exact - bank[row], -0.45, 0.45)
-            quantizer.bank.assign(bank)
-
-
-def _tail(variable):
-    return variable_name(variable).split("/", 1)[1]
+            inside = codes + np.clip(exact - codes, -0.45, 0.45)
+            quantizer.set_codes(bits, inside)

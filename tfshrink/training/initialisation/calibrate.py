@@ -56,27 +56,36 @@ def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=
         fit_scales(model, method=method)
         return []
     widths = model.precision.banked if widths is None else widths
-    target, context = capture.first_inputs(model, tokens)
+    target = capture.embedded(model, tokens)
     streams = {bits: target for bits in widths}
-    fitter = None
+    runners = {
+        bits: capture.BlockRunner(model, tokens.shape[1], bits)
+        for bits in widths
+    }
+    fitters = {}
     if method == "blockwise":
-        fitter = BlockFitter(model, context, **(fit or {}))
+        fitters = {
+            bits: BlockFitter(runner, **(fit or {}))
+            for bits, runner in runners.items()
+        }
     reports = []
     for index, block in enumerate(model.blocks):
-        wanted = capture.run_block(block, target, context)
-        for bits in widths:
-            own = np.full(4, bits, "int32")
-            before = _error(capture.run_block(block, streams[bits], context, own), wanted)
-            _round(block, streams[bits], context, bits)
-            if fitter is not None:
-                fitter.fit(block, streams[bits], wanted, bits)
-            streams[bits] = capture.run_block(block, streams[bits], context, own)
+        wanted = None
+        for bits, runner in runners.items():
+            runner.load(block)
+            if wanted is None:
+                wanted = runner.outputs(target, quantized=False)
+            states = streams[bits]
+            start = _round(runner, states, wanted)
+            if fitters:
+                fitters[bits].fit(states, wanted)
+            runner.store(block)
+            runner.load(block)
+            streams[bits] = runner.outputs(states, quantized=True)
+            error = _error(streams[bits], wanted)
             reports.append(
                 BlockReport(
-                    block=block.name,
-                    bits=bits,
-                    error=_error(streams[bits], wanted),
-                    before=before,
+                    block=block.name, bits=bits, error=error, before=start
                 )
             )
         target = wanted
@@ -85,24 +94,31 @@ def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=
     return reports
 
 
-def _round(block, states, context, bits):
-    """GPTQ of every member of a block at one bit-width."""
-    found = capture.hessians(block, states, context)
-    for name, members in block.groups().items():
+def _round(runner, states, wanted):
+    """GPTQ of every member; returns the error of rounding to nearest."""
+    bits = runner.bits
+    found = runner.hessians(states)
+    groups = runner.block.groups()
+    for name, members in groups.items():
         importance = np.diag(found[name])
         for member in members:
             member.quantizer.fit(
                 member.kernel, [bits], importance=importance
             )
-        factor = inverse_factor(found[name])
+    before = _error(runner.outputs(states, quantized=True), wanted)
+    for name, members in groups.items():
         kernels = [np.asarray(member.kernel) for member in members]
         scales = [np.asarray(m.quantizer.scale(bits)) for m in members]
         codes = gptq(
-            np.concatenate(kernels, 1), factor, np.concatenate(scales, 1), bits
+            np.concatenate(kernels, 1),
+            inverse_factor(found[name]),
+            np.concatenate(scales, 1),
+            bits,
         )
         stops = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
         for member, own in zip(members, np.split(codes, stops, 1), strict=True):
             member.quantizer.set_codes(bits, own)
+    return before
 
 
 def _error(output, wanted):

@@ -1,75 +1,136 @@
-"""What goes into the dense layers of a block."""
+"""Runs one block at a time, and sees what goes into its dense layers."""
 
 import contextlib
+import dataclasses
 
+import keras
 import numpy as np
 from keras import ops
 
+from tfshrink import backend
+from tfshrink.layers.block import Block
+from tfshrink.models.checkpoint import variable_name
 from tfshrink.ops import rotary
 
 ROWS = 8  # sequences run at once
 
 
-def first_inputs(model, tokens):
-    """Embedded tokens `(N, T, C)` as NumPy, in the compute type.
+class BlockRunner:
+    """A scratch block that every block of a model is copied into.
 
-    Also returns the `(rotation, mask)` that every block needs.
+    Thirty blocks so cost one compile. The scratch block holds its codes as
+    floats, so that they can be trained.
+
+    Args:
+        model: Built `Decoder`.
+        length: Tokens of a sequence.
+        bits: The bit-width the scratch block has codes for.
     """
-    length = tokens.shape[1]
-    columns = ops.arange(length)
-    mask = (columns[None, :] <= columns[:, None])[None]
-    rotation = None
-    if model.config.positions == "rope":
-        rotation = rotary.tables(columns[None], model._inverse)
-    parts = [
-        np.asarray(
-            ops.cast(model.embed(tokens[i : i + ROWS], columns[None])[0], "float32")
+
+    def __init__(self, model, length, bits):
+        precision = model.precision
+        if precision.banked:
+            precision = dataclasses.replace(
+                precision, bank="latent", bank_widths=(bits,)
+            )
+        self.bits = bits
+        self.block = Block(
+            model.config,
+            precision,
+            dtype=model.dtype_policy,
+            name="block_scratch",
         )
-        for i in range(0, len(tokens), ROWS)
+        self.block.build((None, None, model.config.width))
+        columns = ops.arange(length)
+        mask = (columns[None, :] <= columns[:, None])[None]
+        rotation = None
+        if model.config.positions == "rope":
+            rotation = rotary.tables(columns[None], model._inverse)
+        self.context = (rotation, mask)
+        variables = self.block.variables
+        self._full = backend.Compiled(lambda x: self._run(x, None), variables)
+        self._quantized = backend.Compiled(self.run, variables)
+        self._products = backend.Compiled(self._tapped_products, variables)
+
+    def _own(self):
+        return ops.full((4,), self.bits, "int32")
+
+    def _run(self, x, bits):
+        x = ops.cast(x, self.block.compute_dtype)
+        out, _ = self.block(x, bits, *self.context)
+        return ops.cast(out, "float32")
+
+    def run(self, x):
+        """Output of the scratch block at its bit-width, for a compile."""
+        return self._run(x, self._own())
+
+    def load(self, block):
+        """Copies a block of the model into the scratch block."""
+        _copy(block, self.block, self.bits)
+
+    def store(self, block):
+        """Copies the scratch block back; codes become what they round to."""
+        _copy(self.block, block, self.bits)
+
+    def outputs(self, states, *, quantized):
+        """Outputs of the scratch block over all sequences.
+
+        Args:
+            states: `(N, T, C)` float32, NumPy.
+            quantized: At the runner's bit-width, or in full precision.
+
+        Returns:
+            `(N, T, C)` float32, NumPy.
+        """
+        run = self._quantized if quantized else self._full
+        parts = [np.asarray(run(rows)) for rows in _batches(states)]
+        return np.concatenate(parts)[: len(states)]
+
+    def hessians(self, states):
+        """X^T X of the inputs of each layer group, full precision inside.
+
+        Args:
+            states: `(N, T, C)` float32, NumPy.
+
+        Returns:
+            Group name to `(inputs, inputs)` float32, the mean over tokens.
+        """
+        totals = {}
+        for rows in _batches(states, whole=True):
+            for name, product in self._products(rows).items():
+                totals[name] = totals.get(name, 0.0) + np.asarray(product)
+        count = states.shape[0] * states.shape[1]
+        return {name: total / count for name, total in totals.items()}
+
+    def _tapped_products(self, x):
+        with _tapped(self.block) as taps:
+            self._run(x, None)
+        products = {}
+        for name, (value,) in taps.items():
+            rows = ops.reshape(ops.cast(value, "float32"), (-1, value.shape[-1]))
+            products[name] = ops.matmul(ops.transpose(rows), rows)
+        return products
+
+
+def embedded(model, tokens):
+    """Embedded tokens `(N, T, C)` as float32 NumPy."""
+    columns = ops.arange(tokens.shape[1])[None]
+    parts = [
+        model.embed(tokens[start : start + ROWS], columns)[0]
+        for start in range(0, len(tokens), ROWS)
     ]
-    return np.concatenate(parts), (rotation, mask)
+    return np.concatenate([np.asarray(ops.cast(x, "float32")) for x in parts])
 
 
-def run_block(block, states, context, bits=None):
-    """Outputs of a block over all sequences.
+def _batches(states, whole=False):
+    """Batches of `ROWS` sequences; the last is filled up with zeros.
 
-    Args:
-        block: `Block`.
-        states: `(N, T, C)` float32, NumPy.
-        context: `(rotation, mask)`.
-        bits: Integers `(4,)`, or `None` for full precision.
-
-    Returns:
-        `(N, T, C)` float32, NumPy.
+    With `whole` it is left short instead, for sums over tokens.
     """
-    parts = []
     for start in range(0, len(states), ROWS):
-        x = ops.cast(states[start : start + ROWS], block.compute_dtype)
-        out, _ = block(x, bits, *context)
-        parts.append(np.asarray(ops.cast(out, "float32")))
-    return np.concatenate(parts)
-
-
-def hessians(block, states, context, bits=None):
-    """X^T X of the inputs of each layer group of a block.
-
-    Args:
-        block, states, context, bits: As in `run_block`.
-
-    Returns:
-        Group name to `(inputs, inputs)` float32, the mean over tokens.
-    """
-    totals = {}
-    count = states.shape[0] * states.shape[1]
-    for start in range(0, len(states), ROWS):
-        x = ops.cast(states[start : start + ROWS], block.compute_dtype)
-        with _tapped(block) as taps:
-            block(x, bits, *context)
-        for name, value in taps.items():
-            value = ops.reshape(ops.cast(value[0], "float32"), (-1, value[0].shape[-1]))
-            product = np.asarray(ops.matmul(ops.transpose(value), value))
-            totals[name] = totals.get(name, 0.0) + product / count
-    return totals
+        rows = states[start : start + ROWS]
+        missing = 0 if whole else ROWS - len(rows)
+        yield np.pad(rows, ((0, missing), (0, 0), (0, 0)))
 
 
 @contextlib.contextmanager
@@ -84,3 +145,30 @@ def _tapped(block):
     finally:
         for member in groups.values():
             member.tap = None
+
+
+def _copy(source, target, bits):
+    """Copies every variable; of a bank, the row of one bit-width."""
+    values = {_tail(v): v for v in source.variables}
+    for variable in target.variables:
+        value = values[_tail(variable)]
+        if not variable.path.endswith("/quantizer/bank"):
+            variable.assign(value)
+    for members, others in zip(
+        source.groups().values(), target.groups().values(), strict=True
+    ):
+        for member, other in zip(members, others, strict=True):
+            _copy_bank(member.quantizer, other.quantizer, bits)
+
+
+def _copy_bank(source, target, bits):
+    if source.bank is None or target.bank is None:
+        return
+    codes = np.asarray(source.bank)[source.precision.banked.index(bits)]
+    if not keras.backend.is_float_dtype(target.bank.dtype):
+        codes = np.rint(codes)
+    target.set_codes(bits, codes)
+
+
+def _tail(variable):
+    return variable_name(variable).split("/", 1)[1]
