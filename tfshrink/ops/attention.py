@@ -37,8 +37,9 @@ def attend_cached(query, key, value, mask):
 
     Args:
         query: `(B, T, H, D)`.
-        key, value: `(B, H_kv, S, D)`: copying a long cache into another
-            order costs more than attending to it.
+        key: `(B, H_kv, S, D)`: copying a long cache into another order
+            costs more than attending to it.
+        value: `(B, H_kv, S, D)`.
         mask: Boolean `(B or 1, T, S)`.
 
     Returns:

@@ -167,13 +167,15 @@ def _search(weights, target):
     """First index at which the cumulated weights exceed `target`.
 
     Returns:
-        `(index, rest)`: int32 `(B,)`, and what is left of the target in
-        front of it. Rounding never leads past the last positive weight.
+        `(index, rest)`: int32 `(B,)`, of a positive weight whatever the
+        rounding, and what is left of the target in front of it.
     """
-    total = ops.cumsum(weights, axis=-1)
-    index = ops.sum(ops.cast(total <= target[:, None], "int32"), axis=-1)
-    places = ops.arange(weights.shape[-1])
-    last = ops.max(ops.where(weights > 0, places, 0), axis=-1)
-    index = ops.minimum(index, ops.cast(last, "int32"))
+    positive = weights > 0
+    places = ops.arange(weights.shape[-1], dtype="int32")
+    last = ops.max(ops.where(positive, places, 0), axis=-1, keepdims=True)
+    # Sums made in parallel may rise where nothing was added.
+    beyond = ops.cumsum(weights, axis=-1) > target[:, None]
+    beyond = ops.logical_and(beyond, positive)
+    index = ops.min(ops.where(beyond, places, last), axis=-1)
     before = ops.where(places < index[:, None], weights, 0.0)
     return index, target - ops.sum(before, axis=-1)
