@@ -1,4 +1,4 @@
-"""Small configs and random weights that the layer tests share."""
+"""Small configs and random weights that layer and model tests share."""
 
 import numpy as np
 

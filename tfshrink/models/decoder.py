@@ -110,8 +110,8 @@ class Decoder(keras.Model):
         x, rotation = self.embed(tokens, columns[None], bits)
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
-            run = keras.remat(_first(block)) if self.remat else _first(block)
-            x = run(x, own, rotation, mask)
+            run = _forward(block, own, rotation, mask)
+            x = keras.remat(run)(x) if self.remat else run(x)
         return self.final_norm(x)
 
     def hidden_cached(self, tokens, states, column, pad, store, bits=None):
@@ -210,10 +210,10 @@ def block_name(config, index):
     return f"block_{index:0{digits}d}"
 
 
-def _first(block):
-    """The block as a function that returns its output alone."""
+def _forward(block, bits, rotation, mask):
+    """The block as a function of `x`; recomputing takes tensors alone."""
 
-    def run(x, bits, rotation, mask):
+    def run(x):
         return block(x, bits, rotation, mask)[0]
 
     return run
