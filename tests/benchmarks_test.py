@@ -1,0 +1,140 @@
+"""The benchmarks in their small form; no test looks at a time."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from tests.test_case import ON_TENSORFLOW
+from tests.test_case import TestCase
+
+ROOT = pathlib.Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+SMALL = ("--model=tiny", "--batch=2", "--context=32", "--steps=1")
+
+# Stands for the peers' Python: prints a line of theirs, without PyTorch.
+PEER = """#!{python}
+import json, os, sys
+import numpy as np
+options = dict(o.lstrip("-").partition("=")[::2] for o in sys.argv[2:])
+weights = os.listdir(options["weights"])
+assert "config.json" in weights and "model.safetensors" in weights
+assert np.load(options["tokens"]).shape == (2, 32)
+if options["dtype"] == "float32":
+    sys.exit("out of memory")
+print(json.dumps({{
+    "tokens_per_second": 10.0, "seconds_per_step": 6.4,
+    "seconds_spread": 0.1, "peak_rss_mb": 1.0,
+    "losses": [1.0], "perplexity": 500.0,
+}}))
+"""
+
+
+class HandOverTest(TestCase):
+    def test_weights_come_back_as_they_went(self):
+        from benchmarks import hand_over
+        from tfshrink.models.sources import open_source
+
+        source = open_source("tiny")
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        hand_over.write_weights(source, folder)
+        copy = open_source(folder)
+        for field in ("rope_theta", "norm_epsilon", "tied", "kv_heads", "eos"):
+            self.assertEqual(
+                getattr(copy.config, field), getattr(source.config, field)
+            )
+        own, other = dict(source.weights()), dict(copy.weights())
+        self.assertEqual(list(own), list(other))
+        for name in own:
+            self.assertAllEqual(own[name], other[name])
+
+    def test_gpt2_is_refused_by_name(self):
+        from benchmarks import hand_over
+        from tfshrink.errors import UserError
+        from tfshrink.models.sources import open_source
+
+        config = open_source("tiny-gpt2").config
+        with self.assertRaisesRegex(UserError, "Llama family.*tiny-gpt2"):
+            hand_over.llama_config(config)
+
+
+class BenchmarksTest(TestCase):
+    def setUp(self):
+        super().setUp()
+        if not ON_TENSORFLOW:
+            self.skipTest("one backend is enough")
+
+    def _run(self, script, *options, code=0):
+        done = subprocess.run(
+            [sys.executable, BENCHMARKS / script, *options],
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done
+
+    def _peer(self):
+        path = self.create_tempfile("peer", PEER.format(python=sys.executable))
+        os.chmod(path.full_path, 0o755)
+        return f"--peer_python={path.full_path}"
+
+    def _rows(self, script, *options):
+        path = pathlib.Path(self.create_tempdir().full_path) / "out.json"
+        done = self._run(script, *SMALL, f"--json={path}", *options)
+        self.assertNotIn("Traceback", done.stderr)
+        return json.loads(path.read_text())["rows"]
+
+    def test_train_step_beside_a_peer(self):
+        ours, peer = self._rows(
+            "train_step.py",
+            "--ours=bfloat16+codes",
+            "--variants=bfloat16+compile",
+            self._peer(),
+        )
+        self.assertEqual(ours["traces"], 1)
+        self.assertLen(ours["losses"], 2)
+        self.assertEqual(peer["ratio"], 1.0)
+        self.assertAlmostEqual(
+            ours["ratio"], ours["tokens_per_second"] / 10.0, places=5
+        )
+
+    def test_evaluation_in_two_types_agrees(self):
+        narrow, wide = self._rows("evaluate.py", "--variants=")
+        self.assertEqual(wide["predictions"], 62)
+        self.assertIsNone(wide["ratio"])
+        self.assertAllClose(narrow["perplexity"], wide["perplexity"], rtol=0.02)
+
+    def test_plan_switch_never_traces_again(self):
+        path = self.create_tempfile("out.json").full_path
+        self._run(
+            "plan_switch.py", "--model=tiny", "--calls=2", f"--json={path}"
+        )
+        row = json.loads(pathlib.Path(path).read_text())
+        self.assertEqual((row["plans"], row["traces"]), (4, 1))
+
+    def test_a_failing_side_is_one_line(self):
+        done = self._run(
+            "evaluate.py",
+            *SMALL,
+            "--ours=",
+            "--variants=float32",
+            self._peer(),
+            code=1,
+        )
+        self.assertRegex(
+            done.stderr.splitlines()[-1], "torch_evaluate.*out of memory"
+        )
+
+    def test_mistakes_are_named(self):
+        for options, message in (
+            ((), "--peer_python"),
+            (("--variants=float31",), "float32"),
+            (("--variants=", "--ours=bfloat16+cached2"), "cached"),
+            (("--variants=", "--limit=3"), "--limit"),
+        ):
+            with self.subTest(options):
+                done = self._run("evaluate.py", *SMALL, *options, code=1)
+                self.assertLen(done.stderr.splitlines(), 1, done.stderr)
+                self.assertIn(message, done.stderr)
