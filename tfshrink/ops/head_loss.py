@@ -9,14 +9,18 @@ import keras
 from keras import ops
 
 from tfshrink.backend import fuse
+from tfshrink.ops.rows import row_max
+from tfshrink.ops.rows import row_sum
 
 SLICE = 256  # tokens
 
 
-def _log_normalizer(logits):
-    peak = ops.max(logits, axis=-1, keepdims=True)
-    total = ops.sum(ops.exp(logits - peak), axis=-1, keepdims=True)
-    return peak + ops.log(total)
+def _softmax(logits):
+    """Probabilities and the log of the normalizer `(N, 1)`, float32."""
+    peak = row_max(logits)
+    exponentials = ops.exp(logits - peak)
+    total = row_sum(exponentials)
+    return exponentials * (1.0 / total), peak + ops.log(total)
 
 
 def _slice_loss(logits, targets, mask, cross_entropy, *teachers):
@@ -35,21 +39,23 @@ def _slice_loss(logits, targets, mask, cross_entropy, *teachers):
     """
     dtype = logits.dtype
     logits = ops.cast(logits, "float32")
-    log_p = logits - _log_normalizer(logits)
-    p = ops.exp(log_p)
+    p, log_z = _softmax(logits)
+    gold = ops.take_along_axis(logits, targets[:, None], axis=-1)
+    entropy = log_z - gold  # (N, 1)
     places = ops.arange(logits.shape[-1], dtype="int32")
-    gold = ops.cast(places[None] == targets[:, None], "float32")
-    entropy = -ops.sum(gold * log_p, axis=-1)
+    one_hot = ops.cast(places[None] == targets[:, None], "float32")
     loss = cross_entropy * entropy
-    gradient = cross_entropy * (p - gold)
+    gradient = cross_entropy * (p - one_hot)
     for teacher in teachers:
         teacher = ops.cast(teacher, "float32")
-        log_t = teacher - _log_normalizer(teacher)
-        t = ops.exp(log_t)
+        t, log_t = _softmax(teacher)
         share = 1.0 / len(teachers)
-        loss = loss + share * ops.sum(t * (log_t - log_p), axis=-1)
+        # sum t (log t - log p), both logs written as logit less normalizer
+        gap = row_sum(t * (teacher - logits)) - log_t + log_z
+        loss = loss + share * gap
         gradient = gradient + share * (p - t)
-    gradient = ops.cast(gradient * mask[:, None], dtype)
+    mask = mask[:, None]
+    gradient = ops.cast(gradient * mask, dtype)
     return ops.sum(loss * mask), ops.sum(entropy * mask), gradient
 
 
