@@ -13,7 +13,9 @@ from tfshrink.layers.norm import Norm
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
+from tfshrink.models.precision_switch import PrecisionSwitch
 from tfshrink.ops import rotary
+from tfshrink.plan import Plan
 
 
 class Decoder(keras.Model):
@@ -32,10 +34,16 @@ class Decoder(keras.Model):
 
     Call arguments:
         tokens: Integer `(B, T)`.
-        bits: Integer tensor `(groups,)`, or `None` for full precision.
+        bits: Integer tensor `(groups,)`; `None` takes what `set_bitmap` set,
+            full precision where nothing was. (Everything below a call, such
+            as `hidden`, reads `None` as full precision.)
 
     Returns:
         Logits `(B, T, V)`, float32.
+
+    Example:
+        >>> model.set_bitmap("stripe-8-4")
+        >>> logits = model(tokens)
     """
 
     def __init__(self, config, precision=None, remat=False, **kwargs):
@@ -51,6 +59,11 @@ class Decoder(keras.Model):
         if config.positions == "rope":
             self._inverse = rotary.frequencies(
                 config.head_dim, config.rope_theta, config.rope_scaling
+            )
+        self.switch = None
+        if precision is not None:
+            self.switch = PrecisionSwitch(
+                config.layers, config.tied, precision.group
             )
         policy = self.dtype_policy
         outer = precision and dataclasses.replace(
@@ -93,7 +106,44 @@ class Decoder(keras.Model):
             self.head.build(shape)
         self.built = True
 
+    def set_bitmap(self, plan):
+        """Sets the precision of calls without `bits`.
+
+        Args:
+            plan: `Plan`, what `--plan` takes (`8`, `"stripe-8-4"`), or a list
+                with one bit-width a block group; `None` is full precision.
+        """
+        self._own_switch().set(plan)
+
+    def set_layer_precision(self, rows):
+        """The same from `[{"attn_bits": 8, "mlp_bits": 4}, ...]` per block."""
+        plan = Plan.from_layer_precision(
+            rows, layers=self.config.layers, tied=self.config.tied
+        )
+        self.set_bitmap(plan.bits)
+
+    @property
+    def bitmap(self):
+        """Bits of every layer group in model order, `None` if unset."""
+        plan = self.switch and self.switch.plan
+        return plan and plan.bits
+
+    def layer_precision(self):
+        """What is set, as `[{"attn_bits", "mlp_bits"}, ...]`, or `None`."""
+        plan = self.switch and self.switch.plan
+        return plan and plan.layer_precision()
+
+    def _own_switch(self):
+        if self.switch is None:
+            raise UserError(
+                "`precision` must be given to a model whose precision is to "
+                "be set. Received: precision=None"
+            )
+        return self.switch
+
     def call(self, tokens, bits=None):
+        if bits is None and self.switch is not None:
+            bits = self.switch.bits
         return self.logits(self.hidden(tokens, bits), bits)
 
     def hidden(self, tokens, bits=None):
