@@ -42,6 +42,7 @@ class SwitchableDense(keras.layers.Layer):
         self.quantizer = None
         self.adapters = None
         self.tap = None  # called with the input while calibrating
+        self.fold = None  # factors its kernel's rows carry (`models.folds`)
 
     def build(self, input_shape):
         inputs = input_shape[-1]

@@ -202,13 +202,24 @@ class WeightQuantizer(keras.layers.Layer):
         codes = np.rint(self.positions(weight, bits))
         return np.clip(codes, low, high).astype("int8")
 
+    def is_fitted(self, bits):
+        """Whether `bits` needs no scale or was given one."""
+        if bits >= quantize.FULL:
+            return True
+        variable, row = self._scales_of(bits)
+        return bool(np.asarray(variable)[row].any())
+
+    def _scales_of(self, bits):
+        """The variable that holds the scale of `bits`, and its row."""
+        if bits in self.fine_widths:
+            return self.group_scales, self.fine_widths.index(bits)
+        return self.channel_scales, self.channel_widths.index(bits)
+
     def set_scale(self, bits, scale):
         """Assigns the scale of one bit-width (NumPy, linear, positive)."""
-        fine = bits in self.fine_widths
-        variable = self.group_scales if fine else self.channel_scales
-        widths = self.fine_widths if fine else self.channel_widths
+        variable, row = self._scales_of(bits)
         values = np.array(variable)
-        values[widths.index(bits)] = np.log(scale)
+        values[row] = np.log(scale)
         variable.assign(values)
 
     def set_codes(self, bits, codes):

@@ -6,8 +6,11 @@ import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
+from tfshrink.models.folds import folds
+from tfshrink.models.folds import set_folds
 
 TRAINED = ("/quantizer/", "/adapters/", "norm/")
+FOLD = "fold/"  # before the name of a layer group whose inputs are scaled
 
 
 def variable_name(variable):
@@ -62,18 +65,25 @@ def load_tensors(path):
         ) from error
 
 
-def save_model(path, model, metadata=None):
-    """Saves scales, codes, adapters and norms: all that a run changes.
+def save_model(path, model, metadata=None, *, weights=False):
+    """Saves scales, codes, adapters, norms and folds.
 
     Latent codes are stored as the integers they round to; codes of at most
     4 bits take half a byte.
+
+    Args:
+        path: The file.
+        model: Built `Decoder`.
+        metadata: Dict of strings.
+        weights: Whether to save the shared weights as well, for a run that
+            trains them.
     """
-    tensors = {}
+    tensors = {FOLD + name: scale for name, scale in folds(model).items()}
     for variable in model.variables:
         name = variable_name(variable)
         if name.endswith("/quantizer/bank"):
             tensors[name] = _pack(_integers(model, variable))
-        elif any(part in f"/{name}" for part in TRAINED):
+        elif weights or _is_trained(name):
             tensors[name] = np.asarray(variable)
     save_tensors(path, tensors, metadata)
 
@@ -81,18 +91,31 @@ def save_model(path, model, metadata=None):
 def load_model_state(path, model):
     """Restores a file of `save_model` into a model of the same structure.
 
+    Args:
+        path: The file.
+        model: Built `Decoder` with the weights of its source.
+
+    Returns:
+        The metadata.
+
     Raises:
         UserError: the file is damaged or belongs to another structure.
     """
     tensors, metadata = load_tensors(path)
+    scales = {
+        name.removeprefix(FOLD): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(FOLD)
+    }
     own = {variable_name(v): v for v in model.variables}
-    wanted = {n for n in own if any(part in f"/{n}" for part in TRAINED)}
-    if set(tensors) != wanted:
-        wrong = sorted(set(tensors) ^ wanted)
+    wanted = {name for name in own if _is_trained(name)}
+    wrong = sorted((wanted - set(tensors)) | (set(tensors) - set(own)))
+    if wrong:
         raise UserError(
             f"{path} must hold what this model trains. Wrong: {wrong[0]} and "
             f"{len(wrong) - 1} more"
         )
+    set_folds(model, scales, norms=False)  # the norms were saved folded
     for name, value in tensors.items():
         variable = own[name]
         if name.endswith("/quantizer/bank"):
@@ -104,6 +127,10 @@ def load_model_state(path, model):
             )
         variable.assign(value)
     return metadata
+
+
+def _is_trained(name):
+    return any(part in f"/{name}" for part in TRAINED)
 
 
 def _integers(model, variable):

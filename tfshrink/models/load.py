@@ -32,7 +32,10 @@ def load_model(
 
         source = open_source(source)
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
-    model = Decoder(source.config, precision, remat, dtype=policy)
+    # Adapters start from a seed of their path: it must not count models.
+    model = Decoder(
+        source.config, precision, remat, dtype=policy, name="decoder"
+    )
     model.build()
     load_weights(model, source)
     if precision is not None and fit:
@@ -84,3 +87,19 @@ def fit_scales(model, widths=WIDTHS, method="mse"):
             weight = getattr(member, "kernel", None)
             weight = member.table if weight is None else weight
             member.quantizer.fit(weight, widths, method=method)
+
+
+def fit_missing(model, widths):
+    """Fits, by squared error, the scales of widths that have none yet.
+
+    Args:
+        model: Built `Decoder` with a `PrecisionConfig`.
+        widths: Bit-widths in use; those that are not quantized do not count.
+    """
+    for members in model.groups().values():
+        for member in members:
+            missing = [b for b in widths if not member.quantizer.is_fitted(b)]
+            if missing:
+                weight = getattr(member, "kernel", None)
+                weight = member.table if weight is None else weight
+                member.quantizer.fit(weight, missing)

@@ -7,6 +7,7 @@ import pathlib
 from tfshrink.errors import UserError
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
+from tfshrink.models.load import fit_missing
 from tfshrink.models.load import load_model
 from tfshrink.plan import Plan
 
@@ -37,12 +38,14 @@ class Run:
         return self.source.tokenizer()
 
 
-def open_run(workdir, *, dtype="float32"):
+def open_run(workdir, *, dtype="float32", widths=()):
     """Loads the model of a finished run.
 
     Args:
         workdir: Run folder of `bin/train`.
         dtype: Compute type.
+        widths: Bit-widths that will be used: one that nobody trained gets
+            squared-error scales.
 
     Returns:
         `Run`.
@@ -74,4 +77,5 @@ def open_run(workdir, *, dtype="float32"):
     source = open_source(name)
     model = load_model(source, precision=precision, dtype=dtype, fit=False)
     load_model_state(workdir / "checkpoints" / FINAL, model)
+    fit_missing(model, widths)
     return Run(model, source, config, plans, workdir.name)
