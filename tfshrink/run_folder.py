@@ -19,6 +19,13 @@ CONTENTS = (
     "tb",
     "results.json",
 )
+# Some runs write these too; alone they make no folder a run.
+EXTRAS = (
+    "generated.jsonl",
+    "generated.jsonl.partial",
+    "initialisation.json",
+    "range_test.json",
+)
 
 
 class RunFolder:
@@ -103,7 +110,7 @@ class RunFolder:
             )
 
     def _clear(self):
-        for name in CONTENTS:
+        for name in CONTENTS + EXTRAS:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -150,8 +157,12 @@ class RunFolder:
     def log(self, metrics):
         """Appends one line to `metrics.jsonl`; it is on disk on return."""
         line = json.dumps(plain(metrics), allow_nan=False)
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        path = self.path / "metrics.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:  # a full disk does not name the file
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def metrics(self):
         """The lines of `metrics.jsonl` as a list of dicts.

@@ -2,8 +2,8 @@
 
 import runpy
 
-from tfshrink.errors import UserError
 from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
 from tfshrink.training.settings import TrainSettings
 
 
@@ -22,7 +22,9 @@ def run(
     Args:
         typed: Settings that were typed; they win over the file's.
         config: Python file with `get_config()`, or `None`.
-        workdir, overwrite, resume: As in `train`.
+        workdir: Run folder, as in `train`.
+        overwrite: Replaces the run that is there.
+        resume: Continues the run that is there.
         dry_run: Runs one step in a temporary folder and predicts the time.
         json: File that takes the results.
     """

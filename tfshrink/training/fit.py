@@ -1,15 +1,17 @@
 """The loop of a run: steps, metrics, checkpoints."""
 
 import functools
+import os
 import time
-
-import numpy as np
 
 from tfshrink.data.batches import Batches
 from tfshrink.data.progress_bar import progress_bar
+from tfshrink.errors import UserError
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_tensors
 from tfshrink.training.board import Board
+from tfshrink.training.held_out import HeldOut
+from tfshrink.training.range_test import range_test
 from tfshrink.training.schedules import cpt_schedule
 from tfshrink.training.schedules import random_schedule
 from tfshrink.training.schedules import switch_schedule
@@ -17,10 +19,12 @@ from tfshrink.training.styles import STYLES
 from tfshrink.training.trainer import RATES
 from tfshrink.training.trainer import Trainer
 
+RANGE_TEST = "range_test.json"
 LAST = "last.safetensors"
+NEXT = "next.safetensors"  # takes the place of the last once it proved good
 
 
-def fit(model, settings, plans, text, folder):
+def fit(model, settings, plans, text, folder, held_out=None):
     """Runs all steps of a run, or those that are left.
 
     Args:
@@ -29,17 +33,20 @@ def fit(model, settings, plans, text, folder):
         plans: Plans to train.
         text: `Examples`.
         folder: `RunFolder`.
+        held_out: `Examples` judged every `eval_every` steps, or `None`.
 
     Raises:
         DivergedError: the loss is no longer finite; the last checkpoint is
             from before.
     """
-    batches = Batches(
-        text, batch_size=settings.batch_size, seed=settings.seed
-    )
+    batches = Batches(text, batch_size=settings.batch_size, seed=settings.seed)
     trainer = make_trainer(model, settings, plans)
+    if settings.range_test:
+        low = lowest_bits(trainer, settings, plans, batches, folder)
+        trainer.style = make_style(model, settings, plans, low=low)
     first = restore(folder, trainer)
     folder.forget_after(first)
+    judge = held_out and HeldOut(model, plans, held_out)
     saved = time.monotonic()
     board = Board(folder.tensorboard if settings.use_tensorboard else None)
     with progress_bar("Training", settings.total_steps) as bar:
@@ -48,6 +55,7 @@ def fit(model, settings, plans, text, folder):
             began = time.monotonic()
             metrics = trainer.step(step, batches.at)
             seconds = time.monotonic() - began
+            promote(folder)  # this step's losses were finite
             tokens += metrics["tokens"]
             record = {
                 "step": step + 1,
@@ -57,22 +65,37 @@ def fit(model, settings, plans, text, folder):
             }
             folder.log(record)
             board.write(step + 1, record)
+            if judge and (step + 1) % settings.eval_every == 0:
+                record = {"step": step + 1, "eval": judge.measure()}
+                folder.log(record)
+                board.write(step + 1, record)
             bar(step + 1, tokens)
             late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
             if late or step + 1 == settings.total_steps:
                 save(folder, trainer, step + 1)
                 saved = time.monotonic()
+    trainer.check_variables(settings.total_steps - 1)
+    promote(folder)
     board.close()
+
+
+def lowest_bits(trainer, settings, plans, batches, folder):
+    """Fewest bits of `cpt`, from the range test of this run."""
+    path = folder.path / RANGE_TEST
+    if not path.exists():
+        found = range_test(
+            trainer, batches.at, plans[0], trainer.model.precision.widths
+        )
+        folder.write(RANGE_TEST, found)
+    return folder.read(RANGE_TEST)["low"]
 
 
 def make_trainer(model, settings, plans):
     """The trainer and style that the settings ask for."""
     factor = settings.learning_rate / RATES["adapters"]
-    function, schedule = STYLES[settings.style]
-    schedule = make_schedule(schedule, model, settings, plans)
     return Trainer(
         model,
-        style=functools.partial(function, plans=plans, schedule=schedule),
+        style=make_style(model, settings, plans),
         steps=settings.total_steps,
         parts=tuple(settings.train.split(",")),
         rates={name: rate * factor for name, rate in RATES.items()},
@@ -83,7 +106,14 @@ def make_trainer(model, settings, plans):
     )
 
 
-def make_schedule(name, model, settings, plans):
+def make_style(model, settings, plans, *, low=None):
+    """Function of a step to updates; `low` is the fewest bits of `cpt`."""
+    function, schedule = STYLES[settings.style]
+    schedule = make_schedule(schedule, model, settings, plans, low=low)
+    return functools.partial(function, plans=plans, schedule=schedule)
+
+
+def make_schedule(name, model, settings, plans, *, low=None):
     """Plan per step for the styles that train one plan at a time."""
     pattern = [int(b) for b in settings.bit_pattern.split(",") if b]
     total = settings.total_steps - settings.static_steps
@@ -104,7 +134,7 @@ def make_schedule(name, model, settings, plans):
             plans[0],
             total=total,
             cycles=settings.cycles,
-            low=min(widths),
+            low=low or min(widths),
             high=max(widths),
             pattern=pattern,
             layer_offset=settings.layer_offset,
@@ -115,17 +145,35 @@ def make_schedule(name, model, settings, plans):
 
 
 def save(folder, trainer, step):
-    """Writes what an exact resume needs, whole or not at all."""
-    tensors = {name: np.asarray(v) for name, v in trainer.state().items()}
-    save_tensors(folder.checkpoints / LAST, tensors, {"step": step})
+    """Writes what an exact resume needs, whole or not at all.
+
+    What a step left behind shows only in the losses of the next one: until
+    then the checkpoint before it stays the last good one.
+    """
+    tensors = trainer.snapshot()
+    save_tensors(folder.checkpoints / NEXT, tensors, {"step": step})
+
+
+def promote(folder):
+    """Makes the newest checkpoint, if there is one, the last good one."""
+    path = folder.checkpoints / NEXT
+    if path.exists():
+        os.replace(path, folder.checkpoints / LAST)
 
 
 def restore(folder, trainer):
     """Restores the last checkpoint; returns the steps that are done."""
     path = folder.checkpoints / LAST
+    (folder.checkpoints / NEXT).unlink(missing_ok=True)  # never proved good
     if not path.exists():
         return 0
     tensors, metadata = load_tensors(path)
-    for name, variable in trainer.state().items():
-        variable.assign(tensors[name])
+    shapes = {name: tuple(v.shape) for name, v in trainer.state().items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if found != shapes or not metadata.get("step", "").isdigit():
+        raise UserError(
+            f"{path} must hold the state of this run. Received: "
+            f"{len(found)} tensors, expected {len(shapes)}"
+        )
+    trainer.restore(tensors)
     return int(metadata["step"])

@@ -4,6 +4,8 @@ import dataclasses
 import tempfile
 import time
 
+import numpy as np
+
 
 def print_results(results, folder):
     """Prints the table of a run, where it lies and what to type next."""
@@ -16,13 +18,13 @@ def print_results(results, folder):
 
 def print_dry_run(settings):
     """Runs one real step and prints shapes, bytes and expected seconds."""
+    from tfshrink.data.batches import Batches
     from tfshrink.models.load import load_model
     from tfshrink.models.sources import open_source
     from tfshrink.run_folder import RunFolder
     from tfshrink.training.fit import make_trainer
     from tfshrink.training.text import training_examples
     from tfshrink.training.train import structure
-    from tfshrink.data.batches import Batches
 
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
@@ -31,7 +33,9 @@ def print_dry_run(settings):
     plain = dataclasses.replace(settings, data=data)
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(f"{place}/run")
-        text = training_examples(plain, source.tokenizer(), source.config, folder)
+        text = training_examples(
+            plain, source.tokenizer(), source.config, folder
+        )
     model = load_model(
         source, precision=precision, dtype=settings.dtype, remat=settings.remat
     )
@@ -41,9 +45,12 @@ def print_dry_run(settings):
     start = time.monotonic()
     trainer.step(1, batches.at)
     seconds = time.monotonic() - start
-    held = sum(v.value.dtype.size * _size(v) for v in model.variables)
+    held = sum(np.dtype(v.dtype).itemsize * _size(v) for v in model.variables)
     trained = sum(_size(v) for v in trainer.variables)
-    print(f"Model {settings.model}: {source.config.layers} blocks, {held / 1e6:.0f} MB")
+    print(
+        f"Model {settings.model}: {source.config.layers} blocks, "
+        f"{held / 1e6:.0f} MB"
+    )
     print(f"Trains {trained / 1e6:.1f} M parameters: {settings.train}")
     print("Plans: " + "; ".join(plan.name for plan in plans))
     print(

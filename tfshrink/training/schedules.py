@@ -63,7 +63,7 @@ def switch_schedule(
     if not plans:
         raise UserError("`plans` must hold at least one plan. Received: none")
     ordered = sorted(plans, key=lambda plan: -sum(plan.bits))
-    scheduled = [_uniform(plans[0], bits) for bits in pattern]
+    scheduled = [uniform_plan(plans[0], bits) for bits in pattern]
     if strategy == "scheduled" and not scheduled:
         raise UserError(
             "`pattern` must name the bit-widths of strategy 'scheduled', "
@@ -144,7 +144,8 @@ def random_schedule(plan, widths, *, seed=0):
     return plan_at
 
 
-def _uniform(plan, bits):
+def uniform_plan(plan, bits):
+    """The plan with one bit-width in all blocks, named after it."""
     return _with_block_bits(plan, [bits] * (4 * plan.layers), str(bits))
 
 

@@ -14,6 +14,19 @@ DTYPES = ("float32", "bfloat16")
 PLACES = ("side", "inside")
 BANK_KINDS = ("none", "codes", "latent")
 
+# The least value of settings that count something.
+LOWEST = {
+    "accumulation": 1,
+    "batch_size": 1,
+    "context": 2,
+    "cycles": 1,
+    "generated_rows": 1,
+    "init_epochs": 1,
+    "init_rows": 1,
+    "switch_interval": 1,
+    "total_steps": 1,
+}
+
 # The flags of `bin/train`, in the order of its help.
 FLAG_GROUPS = {
     "Style": {
@@ -48,6 +61,7 @@ FLAG_GROUPS = {
         "distill": "Learn from the full-precision model.",
         "cross_entropy": "Weight of the cross-entropy beside it.",
         "dtype": ("Compute type.", DTYPES),
+        "devices": "Devices that share a batch (JAX); 0 is all GPUs.",
         "remat": "Recompute activations: less memory, more time.",
         "seed": "Decides order, text and adapters.",
     },
@@ -100,6 +114,7 @@ class TrainSettings:
             (the pattern of `cpt` too).
         cycles, layer_offset, range_test, static_steps: Of style `cpt`.
         dtype: Compute type.
+        devices: Devices that share a batch, on JAX; 0 is all GPUs or TPUs.
         remat: Gradient checkpointing.
         seed: Integer >= 0.
         eval_every: Steps between judgements on held-out text; 0 is never.
@@ -139,6 +154,7 @@ class TrainSettings:
     range_test: bool = False
     static_steps: int = 0
     dtype: str = "bfloat16"
+    devices: int = 0
     remat: bool = False
     seed: int = 0
     eval_every: int = 0
@@ -161,12 +177,23 @@ class TrainSettings:
         for name in self.train.split(","):
             if name not in PARTS:
                 raise unknown_choice("train", name, PARTS)
-        for name in ("total_steps", "batch_size", "accumulation", "cycles"):
-            if getattr(self, name) < 1:
+        for name, lowest in LOWEST.items():
+            if getattr(self, name) < lowest:
                 raise UserError(
-                    f"`{name}` must be at least 1. "
+                    f"`{name}` must be at least {lowest}. "
                     f"Received: {getattr(self, name)}"
                 )
+        if self.static_steps >= self.total_steps:
+            raise UserError(
+                f"`static_steps` must be below total_steps, "
+                f"{self.total_steps}. Received: {self.static_steps}"
+            )
+        if self.range_test and (self.style != "cpt" or self.bit_pattern):
+            raise UserError(
+                "`range_test` finds the lowest bits of style cpt's cosine. "
+                f"Received: style={self.style}, "
+                f"bit_pattern={self.bit_pattern!r}"
+            )
         if self.init in ("blockwise", "gptq") and self.bank == "none":
             raise UserError(
                 f"`init={self.init}` sets codes and needs `bank=codes` or "

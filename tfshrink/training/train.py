@@ -6,14 +6,19 @@ import time
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.evaluation.judged_text import JudgedText
+from tfshrink.evaluation.protocol import Protocol
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
 from tfshrink.models.checkpoint import save_model
+from tfshrink.models.load import fit_missing
 from tfshrink.models.load import load_model
 from tfshrink.models.run import FINAL
 from tfshrink.plan import parse_plans
 from tfshrink.run_folder import RunFolder
+from tfshrink.training.devices import data_parallel
 from tfshrink.training.fit import fit
+from tfshrink.training.held_out import held_out_examples
 from tfshrink.training.settings import TrainSettings
 from tfshrink.training.text import training_examples
 
@@ -45,9 +50,21 @@ def train(settings, *, workdir=None, overwrite=False, resume=False):
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
     tokenizer = source.tokenizer()
+    protocol = judge_protocol(settings, source.config)
+    held_out = None
+    if settings.eval_every:
+        held_out = held_out_examples(
+            settings.eval_data, tokenizer, protocol.context
+        )
     if not resume:
-        text = training_examples(settings, tokenizer, source.config)
+        # What the run needs later is tried before it begins.
+        with data_parallel(settings.devices, settings.batch_size):
+            pass
+        JudgedText.load(protocol, tokenizer)
+        training_examples(settings, tokenizer, source.config)
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
+        # The config last: a folder that has one can be resumed.
+        folder.write("plan.json", plans[-1].to_json())
         folder.write(
             "config.json",
             {
@@ -58,21 +75,24 @@ def train(settings, *, workdir=None, overwrite=False, resume=False):
                 "identity": source.identity,
             },
         )
-        folder.write("plan.json", plans[-1].to_json())
     text = training_examples(settings, tokenizer, source.config, folder)
-    model = load_model(
-        source,
-        precision=precision,
-        dtype=settings.dtype,
-        remat=settings.remat,
-        fit=False,
-    )
-    start_values(model, settings, text, folder, precision)
-    fit(model, settings, plans, text, folder)
-    save_model(folder.checkpoints / FINAL, model)
+    with data_parallel(settings.devices, settings.batch_size):
+        model = load_model(
+            source,
+            precision=precision,
+            dtype=settings.dtype,
+            remat=settings.remat,
+            fit=False,
+        )
+        start_values(model, settings, text, folder, precision)
+        # An embedding may have bits that no block has.
+        fit_missing(model, {bits for plan in plans for bits in plan.bits})
+        fit(model, settings, plans, text, folder, held_out)
+    weights = "weights" in settings.train.split(",")
+    save_model(folder.checkpoints / FINAL, model, weights=weights)
     del model
     seconds = time.monotonic() - start
-    return judge(settings, folder, seconds), str(folder.path)
+    return judge(protocol, folder, seconds), str(folder.path)
 
 
 def structure(settings, config):
@@ -88,6 +108,12 @@ def structure(settings, config):
     if settings.style == "cpt" or settings.bit_pattern:
         blocks |= set(_pattern(settings)) or set(range(2, 9))
     widths = tuple(sorted((b for b in blocks if b <= 8), reverse=True))
+    if not widths:
+        raise UserError(
+            "`plan` must name at least one bit-width below 16 to train. "
+            f"Received: {settings.plan}"
+        )
+    _check_groups(settings, config, plans)
     precision = PrecisionConfig(
         widths=widths,
         group=settings.group,
@@ -101,6 +127,30 @@ def structure(settings, config):
     if not precision.banked:
         precision = dataclasses.replace(precision, bank="none")
     return precision, plans
+
+
+def _check_groups(settings, config, plans):
+    """Raises a `UserError` for scales that do not fit model or plans."""
+    inputs = {
+        "attention_in": config.width,
+        "attention_out": config.heads * config.head_dim,
+        "mlp_out": config.hidden,
+    }
+    for name, length in inputs.items():
+        if settings.group and length % settings.group:
+            raise UserError(
+                f"`group` must divide the {length} inputs of {name} of "
+                f"{settings.model}; 0 is per channel. "
+                f"Received: {settings.group}"
+            )
+    for plan in plans:
+        for name in ("group", "activations"):
+            own, asked = getattr(plan, name), getattr(settings, name)
+            if own != asked:
+                raise UserError(
+                    f"`plan` {plan.name} has {name} {own}: train it with "
+                    f"--{name}={own}. Received: {asked}"
+                )
 
 
 def _pattern(settings):
@@ -170,15 +220,25 @@ def start_values(model, settings, text, folder, precision):
     save_model(path, model)
 
 
-def judge(settings, folder, seconds):
+def judge_protocol(settings, config):
+    """How the trained plans are judged at the end."""
+    return Protocol(
+        data=settings.eval_data,
+        context=min(Protocol.context, config.context),
+        dtype=settings.dtype,
+    )
+
+
+def judge(protocol, folder, seconds):
     """Perplexity of the trained plans on text the run never saw."""
     from tfshrink.evaluation.evaluate import evaluate
     from tfshrink.files import write_json
 
     results = evaluate(
         workdir=[str(folder.path)],
-        data=settings.eval_data,
-        dtype=settings.dtype,
+        data=protocol.data,
+        context=protocol.context,
+        dtype=protocol.dtype,
     )
     results["training_seconds"] = seconds
     write_json(folder.path / "results.json", results)

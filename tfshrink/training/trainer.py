@@ -9,6 +9,7 @@ from keras import ops
 from tfshrink import backend
 from tfshrink.errors import UserError
 from tfshrink.ops.head_loss import head_loss
+from tfshrink.training.devices import spread_rows
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
 
@@ -119,6 +120,17 @@ class Trainer:
             named[f"trained/{index:05d}"] = variable
         return named
 
+    def snapshot(self):
+        """The values of `state`, NumPy."""
+        return {name: np.asarray(v) for name, v in self.state().items()}
+
+    def restore(self, values):
+        """Assigns what `snapshot` returned."""
+        for name, variable in self.state().items():
+            variable.assign(values[name])
+        for total in self.sums:
+            total.assign(ops.zeros_like(total.value))
+
     def step(self, step, batch_at):
         """Runs the updates of one step.
 
@@ -132,21 +144,23 @@ class Trainer:
             `losses` by plan name, `gradient_norm` and `tokens` counted.
 
         Raises:
-            DivergedError: naming step and plan, before anything is applied.
+            DivergedError: naming step and plan; a loss is checked before
+                anything is applied.
         """
         micros = range(step * self.accumulation, (step + 1) * self.accumulation)
-        batches = [batch_at(micro) for micro in micros]
+        batches = [spread_rows(batch_at(micro)) for micro in micros]
         teachers = [self._teacher(batch) for batch in batches]
-        losses, entropies, norms = {}, [], []
+        losses, values, entropies, norms = {}, [], [], []
         for update in self.style(step):
             for plan, loss, entropy in self._terms(update, batches, teachers):
                 self._check(loss, step, plan)
                 losses[plan.name] = loss
+                values.append(loss)
                 entropies.append(entropy)
             norms.append(self._move(step, update))
             self._check(norms[-1], step, update[-1].plan)
         return {
-            "loss": float(np.mean(list(losses.values()))),
+            "loss": float(np.mean(values)),
             "entropy": float(np.mean(entropies)),
             "losses": losses,
             "gradient_norm": float(np.mean(norms)),
@@ -165,8 +179,13 @@ class Trainer:
             bits = np.asarray(term.plan.bits, "int32")
             values = []
             for index, batch in enumerate(batches):
-                guides = [(outputs[i][index], np.asarray(
-                    update[i].plan.bits, "int32")) for i in term.learns_from]
+                guides = [
+                    (
+                        outputs[i][index],
+                        np.asarray(update[i].plan.bits, "int32"),
+                    )
+                    for i in term.learns_from
+                ]
                 full = [] if teachers[index] is None else [teachers[index]]
                 loss, entropy, hidden = self._accumulate(
                     batch["tokens"], batch["mask"], bits, share, full, guides
@@ -191,9 +210,8 @@ class Trainer:
                 )
                 for x, own in teachers
             ]
-            weight = self.cross_entropy
-            if not teachers:
-                weight = 1.0
+            # Without the full-precision teacher the text itself teaches.
+            weight = self.cross_entropy if full else 1.0
             loss, entropy = head_loss(
                 ops.reshape(hidden[:, :-1], (-1, width)),
                 self.model.head_kernel(bits),
@@ -239,10 +257,20 @@ class Trainer:
             total.assign(ops.zeros_like(total.value))
         return ops.sqrt(squares)
 
+    def check_variables(self, step):
+        """Raises a `DivergedError` unless all that is trained is finite."""
+        for variable in self.variables:
+            if not np.isfinite(np.asarray(variable)).all():
+                raise DivergedError(
+                    f"{variable.path} is not finite after step {step + 1}: "
+                    "a lower --learning_rate may help."
+                )
+
     def _check(self, value, step, plan):
         if not math.isfinite(value):
             raise DivergedError(
-                f"The loss of plan {plan.name} became {value} at step {step}: "
+                f"The loss of plan {plan.name} became {value} at step "
+                f"{step + 1}: "
                 "a lower --learning_rate, or --resume from the last "
                 "checkpoint, may help."
             )

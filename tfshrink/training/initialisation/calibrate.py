@@ -1,37 +1,22 @@
 """Block by block: scales, codes and, if asked for, a fit of each block."""
 
-import dataclasses
-
 import numpy as np
 
 from tfshrink.errors import unknown_choice
 from tfshrink.ops.gptq import gptq
 from tfshrink.ops.gptq import inverse_factor
 from tfshrink.training.initialisation import capture
+from tfshrink.training.initialisation.awq import activation_aware
+from tfshrink.training.initialisation.block_report import BlockReport
+from tfshrink.training.initialisation.block_report import relative_error
 from tfshrink.training.initialisation.blockwise import BlockFitter
 
 METHODS = ("awq", "blockwise", "gptq", "mse", "rtn")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BlockReport:
-    """What initialising one block at one bit-width did.
-
-    Args:
-        block: Block name.
-        bits: Bit-width.
-        error: Relative squared error of the block's output, quantized
-            prefix included, after initialisation.
-        before: The same with rounding alone inside this block.
-    """
-
-    block: str
-    bits: int
-    error: float
-    before: float
-
-
-def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=None):
+def initialise(
+    model, tokens, *, method="gptq", widths=None, fit=None, progress=None
+):
     """Sets scales and codes of every trained width.
 
     Each block sees what the quantized blocks below it put out, so that later
@@ -41,7 +26,8 @@ def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=
         model: Decoder; banked widths get codes of their own.
         tokens: Calibration tokens `(N, T)`; `rtn` and `mse` need none.
         method: One of `METHODS`.
-        widths: Bit-widths to set; by default the banked ones.
+        widths: Bit-widths to set; by default the banked ones (`awq` sets
+            all trained ones and 8, of which it shares the factors).
         fit: Options of `BlockFitter` for `"blockwise"`.
         progress: Called with the number of finished blocks.
 
@@ -55,6 +41,8 @@ def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=
     if method in ("rtn", "mse"):
         fit_scales(model, method=method)
         return []
+    if method == "awq":
+        return activation_aware(model, tokens, progress=progress)
     widths = model.precision.banked if widths is None else widths
     target = capture.embedded(model, tokens)
     streams = {bits: target for bits in widths}
@@ -82,7 +70,7 @@ def initialise(model, tokens, *, method="gptq", widths=None, fit=None, progress=
             runner.store(block)
             runner.load(block)
             streams[bits] = runner.outputs(states, quantized=True)
-            error = _error(streams[bits], wanted)
+            error = relative_error(streams[bits], wanted)
             reports.append(
                 BlockReport(
                     block=block.name, bits=bits, error=error, before=start
@@ -102,10 +90,8 @@ def _round(runner, states, wanted):
     for name, members in groups.items():
         importance = np.diag(found[name])
         for member in members:
-            member.quantizer.fit(
-                member.kernel, [bits], importance=importance
-            )
-    before = _error(runner.outputs(states, quantized=True), wanted)
+            member.quantizer.fit(member.kernel, [bits], importance=importance)
+    before = relative_error(runner.outputs(states, quantized=True), wanted)
     for name, members in groups.items():
         kernels = [np.asarray(member.kernel) for member in members]
         scales = [np.asarray(m.quantizer.scale(bits)) for m in members]
@@ -119,11 +105,3 @@ def _round(runner, states, wanted):
         for member, own in zip(members, np.split(codes, stops, 1), strict=True):
             member.quantizer.set_codes(bits, own)
     return before
-
-
-def _error(output, wanted):
-    """Squared error of a block's output relative to its variance."""
-    return float(
-        np.mean((output - wanted) ** 2)
-        / np.mean((wanted - wanted.mean((0, 1))) ** 2)
-    )

@@ -50,7 +50,7 @@ class BlockRunner:
         variables = self.block.variables
         self._full = backend.Compiled(lambda x: self._run(x, None), variables)
         self._quantized = backend.Compiled(self.run, variables)
-        self._products = backend.Compiled(self._tapped_products, variables)
+        self._moments = backend.Compiled(self._tapped_moments, variables)
 
     def _own(self):
         return ops.full((4,), self.bits, "int32")
@@ -95,21 +95,42 @@ class BlockRunner:
         Returns:
             Group name to `(inputs, inputs)` float32, the mean over tokens.
         """
+        found = self.statistics(states)
+        return {name: product for name, (product, _) in found.items()}
+
+    def statistics(self, states):
+        """Second moments and magnitudes of the inputs of each layer group.
+
+        Args:
+            states: `(N, T, C)` float32, NumPy.
+
+        Returns:
+            Group name to the means over tokens of `x x^T`, `(inputs,
+            inputs)`, and of `|x|`, `(inputs,)`, float32.
+        """
         totals = {}
         for rows in _batches(states, whole=True):
-            for name, product in self._products(rows).items():
-                totals[name] = totals.get(name, 0.0) + np.asarray(product)
+            for name, parts in self._moments(rows).items():
+                known = totals.get(name, (0.0, 0.0))
+                totals[name] = [
+                    a + np.asarray(b) for a, b in zip(known, parts, strict=True)
+                ]
         count = states.shape[0] * states.shape[1]
-        return {name: total / count for name, total in totals.items()}
+        return {
+            name: tuple(total / count for total in own)
+            for name, own in totals.items()
+        }
 
-    def _tapped_products(self, x):
+    def _tapped_moments(self, x):
         with _tapped(self.block) as taps:
             self._run(x, None)
-        products = {}
+        found = {}
         for name, (value,) in taps.items():
-            rows = ops.reshape(ops.cast(value, "float32"), (-1, value.shape[-1]))
-            products[name] = ops.matmul(ops.transpose(rows), rows)
-        return products
+            wide = ops.cast(value, "float32")
+            rows = ops.reshape(wide, (-1, value.shape[-1]))
+            product = ops.matmul(ops.transpose(rows), rows)
+            found[name] = product, ops.sum(ops.abs(rows), axis=0)
+        return found
 
 
 def embedded(model, tokens):
