@@ -12,13 +12,22 @@ from tests.test_case import TestCase
 ROOT = Path(__file__).parents[1]
 # Test files or folders that must pass where TensorFlow is not installed.
 CORE = (
+    "tests/data",
     "tests/evaluation",
     "tests/layers",
+    "tests/models/checkpoint_test.py",
     "tests/models/decoder_test.py",
+    "tests/models/precision_switch_test.py",
     "tests/ops",
     "tests/plan_test.py",
     "tests/run_folder_test.py",
     "tests/test_case_test.py",
+    "tests/training/devices_test.py",
+    "tests/training/fit_test.py",
+    "tests/training/initialisation",
+    "tests/training/schedules_test.py",
+    "tests/training/styles_test.py",
+    "tests/training/trainer_test.py",
 )
 
 
