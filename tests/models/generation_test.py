@@ -18,14 +18,21 @@ FAMILIES = ("tiny", "tiny-gpt2")
 GREEDY = {"temperature": 0, "stop_tokens": ()}
 
 
-def precise_model(name="tiny", **options):
-    """A switchable model whose adapters do something."""
+def precise_model(**options):
+    """A switchable `tiny` whose adapters do something."""
     options = {"group": 32, "ranks": (4, 8, 16), **options}
-    model = load_model(name, precision=PrecisionConfig(**options))
+    precision = PrecisionConfig(**options)
+    model = load_model("tiny", precision=precision, fit=False)
     random = np.random.default_rng(0)
-    for variable in model.trainable_variables:
+    for variable in model.variables:
         if "/adapters/up" in variable.path:
             variable.assign(random.normal(size=variable.shape, scale=0.05))
+        if "scales" in variable.path:
+            # Whatever fits: these are not the scales of a good model.
+            variable.assign(random.uniform(-3.5, -3.0, variable.shape))
+        if variable.path.endswith("/bank"):
+            codes = random.integers(-1, 2, variable.shape)
+            variable.assign(codes.astype("int8"))
     return model
 
 

@@ -102,7 +102,7 @@ class Generator:
         """Yields the continuation of a text in pieces.
 
         Args:
-            text: The prompt.
+            text: The prompt; empty begins with the model's start token.
             stop_strings: Texts that end the continuation, without being part
                 of it.
             **settings: As in `generate`.
@@ -110,10 +110,15 @@ class Generator:
         from tfshrink.models.detokenize import text_pieces
         from tfshrink.models.detokenize import until
 
-        if self.tokenizer is None:
-            raise UserError("`tokenizer` must be given to stream text.")
-        tokens = self.stream(self.tokenizer(text)["input_ids"], **settings)
+        tokens = self.stream(self.encode(text), **settings)
         yield from until(text_pieces(tokens, self.tokenizer), stop_strings)
+
+    def encode(self, text):
+        """Returns a prompt as tokens; an empty one is the start token."""
+        if self.tokenizer is None:
+            raise UserError("`tokenizer` must be given to encode text.")
+        tokens, start = self.tokenizer(text)["input_ids"], self.model.config.bos
+        return tokens if tokens or start is None else [start]
 
     def _steps(self, prompts, max_new_tokens, chunk, settings):
         """Yields int32 `(B, n)` arrays of new tokens, n up to `chunk`."""

@@ -1,0 +1,121 @@
+"""bin/generate's work: one prompt continued by a model or a run, streamed."""
+
+import time
+
+from tfshrink.errors import UserError
+from tfshrink.evaluation.candidate import model_candidates
+from tfshrink.evaluation.candidate import run_candidates
+
+_FULL = "32"  # the plan of full precision
+
+
+def generate(
+    prompt,
+    show,
+    *,
+    model="smollm2-135m",
+    workdir=None,
+    plan=None,
+    group=64,
+    dtype="float32",
+    max_new_tokens=128,
+    temperature=0.8,
+    top_k=0,
+    top_p=0.95,
+    repetition_penalty=1.1,
+    seed=0,
+    stop=(),
+):
+    """Continues a prompt and shows the text as it comes.
+
+    Args:
+        prompt: Text; empty begins with the model's start token.
+        show: Called with each piece of text.
+        model: What `--model` takes.
+        workdir: A finished run, in place of `model`.
+        plan: What `--plan` takes; `None` is full precision.
+        group: Inputs per scale at 4 bits and below, for a `model`.
+        dtype: Compute type.
+        max_new_tokens: New tokens at most; less where the context ends.
+        temperature: 0 takes the likeliest token.
+        top_k: Keep only the likeliest tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens of together this probability.
+        repetition_penalty: Above 1 discourages tokens that occurred.
+        seed: The same seed makes the same text.
+        stop: Texts that end the continuation.
+
+    Returns:
+        Dict of the prompt, the text, how many tokens were made, seconds to
+        the first of them and to the end (compiling included), and tokens/s
+        from the first one on.
+
+    Raises:
+        UserError: Anything the flags got wrong.
+    """
+    from tfshrink.models.detokenize import text_pieces
+    from tfshrink.models.detokenize import until
+    from tfshrink.models.prompts import sampling_settings
+
+    candidate = _candidate(model, workdir, plan, group)
+    sampling = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+    }
+    sampling_settings(candidate.source.config, **sampling)  # before loading
+    generator = _generator(candidate, plan, dtype)
+    start, times = time.monotonic(), []
+    tokens = generator.stream(
+        generator.encode(prompt), max_new_tokens=max_new_tokens, **sampling
+    )
+    text = ""
+    pieces = text_pieces(_timed(tokens, times), generator.tokenizer)
+    for piece in until(pieces, stop):
+        text += piece
+        show(piece)
+    seconds = time.monotonic() - start
+    return {
+        "prompt": prompt,
+        "text": text,
+        "tokens": len(times),
+        "first_seconds": times[0] - start if times else seconds,
+        "seconds": seconds,
+        "tokens_per_second": _rate(times),
+    }
+
+
+def _timed(tokens, times):
+    for token in tokens:
+        times.append(time.monotonic())
+        yield token
+
+
+def _rate(times):
+    """Tokens/s behind the first call, which compiles; `None` if too few."""
+    later = [t for t in times if t - times[0] > 0.01] if times else []
+    return len(later) / (times[-1] - times[0]) if len(later) > 1 else None
+
+
+def _candidate(model, workdir, plan, group):
+    """The one model and plan that the flags mean."""
+    if workdir:
+        candidates = run_candidates([workdir], plan or _FULL)
+    else:
+        candidates = model_candidates(model, plan or _FULL, group=group)
+    if sum(len(one.plans) for one in candidates) != 1:
+        raise UserError(f"`--plan` must be one plan. Received: {plan}")
+    return candidates[0]
+
+
+def _generator(candidate, plan, dtype):
+    from tfshrink.models.generation import Generator
+    from tfshrink.models.load import load_model
+
+    tokenizer = candidate.source.tokenizer()
+    if plan is None and candidate.workdir is None:
+        # No bits, so no scales.
+        return Generator(load_model(candidate.source, dtype=dtype), tokenizer)
+    bits = candidate.plans[0].bits if plan else None
+    return Generator(candidate.load(dtype), tokenizer, bits=bits)
