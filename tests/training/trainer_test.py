@@ -279,6 +279,22 @@ class StepTest(TestCase):
 
 
 class PartsTest(TestCase):
+    def test_the_teacher_stays_though_norms_are_trained(self):
+        trainer = Trainer(
+            tiny.model(),
+            style=shared_trainer().style,
+            steps=2,
+            parts=("norms",),
+            rates={"norms": 0.1},
+        )
+        own = batch()
+        before = to_numpy(trainer._teacher(own))
+        trainer.step(0, lambda micro: own)
+        self.assertNotAllClose(
+            trainer.model.hidden(own["tokens"]), before, atol=1e-2
+        )
+        self.assertAllClose(trainer._teacher(own), before, atol=1e-5)
+
     def test_a_part_the_model_lacks_is_refused(self):
         with self.assertRaisesRegex(UserError, "`parts` must name something"):
             Trainer(

@@ -8,6 +8,7 @@ from keras import ops
 
 from tfshrink import backend
 from tfshrink.errors import UserError
+from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.ops.head_loss import head_loss
 from tfshrink.training.devices import spread_rows
 from tfshrink.training.parts import part_variables
@@ -99,8 +100,14 @@ class Trainer:
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
         everything = self.model.variables + self.sums
+        # The teacher stays what it was though norms or weights are trained.
+        self._frozen = {
+            v.path: ops.convert_to_tensor(np.array(v))
+            for name in ("norms", "weights")
+            for v in self.parts.get(name, ())
+        }
         self._teach = backend.Compiled(
-            lambda tokens: self.model.hidden(tokens), self.model.variables
+            self._teacher_hidden, self.model.variables
         )
         self._accumulate = backend.Compiled(self._term, everything)
         self._apply = backend.Compiled(self._update, everything + state)
@@ -168,7 +175,15 @@ class Trainer:
         }
 
     def _teacher(self, batch):
-        return self._teach(batch["tokens"]) if self.distill else None
+        if not self.distill:
+            return None
+        return self._teach(batch["tokens"], self._frozen)
+
+    def _teacher_hidden(self, tokens, frozen):
+        if not frozen:
+            return self.model.hidden(tokens)
+        with weights_in_force(self.model, frozen):
+            return self.model.hidden(tokens)
 
     def _terms(self, update, batches, teachers):
         """Adds up the gradients of an update; yields its losses."""
