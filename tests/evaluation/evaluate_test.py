@@ -5,11 +5,13 @@ import os
 import pathlib
 import subprocess
 import sys
+import unittest
 
 import numpy as np
 from absl.testing import parameterized
 
 from tests.data import squad_files
+from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
@@ -17,6 +19,7 @@ from tfshrink.evaluation.evaluate import evaluate
 from tfshrink.evaluation.evaluate_report import print_choices
 from tfshrink.evaluation.evaluate_report import print_report
 from tfshrink.evaluation.results import read_results
+from tfshrink.evaluation.results import write_results
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import save_model
 from tfshrink.models.load import load_model
@@ -46,6 +49,7 @@ def write_run(folder, *, bits="4", ranks=(4,), gain=0.0, **config):
     pathlib.Path(folder, "config.json").write_text(json.dumps(config))
 
 
+@unittest.skipUnless(ON_TENSORFLOW, "JAX compiles each model for long")
 class EvaluateTest(TestCase):
     def setUp(self):
         super().setUp()
@@ -108,6 +112,17 @@ class EvaluateTest(TestCase):
             self.assertEqual(own["plans"][0]["perplexity"], row["perplexity"])
             self.assertEqual(own["reference"], results["reference"])
 
+    def test_what_training_noted_stays(self):
+        run = f"{self.folder}/run"
+        write_run(run)
+        options = {"workdir": [run], "context": 64}
+        first = evaluate(**options, limit=2)
+        write_results(f"{run}/results.json", {**first, "training_seconds": 7})
+        evaluate(**options, limit=1)
+        found = read_results(run)
+        self.assertEqual(found["training_seconds"], 7)
+        self.assertEqual(found["protocol"]["windows"], 1)
+
     def test_json_leaves_the_run_alone(self):
         write_run(f"{self.folder}/run")
         path = f"{self.folder}/found.json"
@@ -121,7 +136,7 @@ class EvaluateTest(TestCase):
         results = evaluate(
             **SMALL,
             plan="8",
-            squad=path,
+            data=path,
             tasks=("squad", "speed"),
             batch_size=2,
         )
@@ -182,6 +197,7 @@ class MistakesTest(TestCase):
         ({"batch_size": 0}, "batch_size"),
         ({"limit": 0}, "limit"),
         ({"json": "."}, "json"),
+        ({"json": "/dev/full"}, "json.*file"),
         ({"data": "no/such.txt"}, "no/such.txt"),
         ({"workdir": ["no/such/run"]}, "workdir.*config.json.*no/such/run"),
     )

@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
 
 from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.evaluation.size import adapter_ranks
+from tfshrink.evaluation.size import FULL
 from tfshrink.plan import parse_plans
 
 
@@ -65,37 +67,37 @@ def model_candidates(name, plans, *, group=64, scales="mse"):
     shape = {"layers": source.config.layers, "tied": source.config.tied}
     structures = collections.defaultdict(list)
     for plan in parse_plans(plans, group=group, **shape):
-        structures[plan.group, plan.activations].append(plan)
+        precision = PrecisionConfig(
+            group=plan.group,
+            activations=plan.activations,
+            widths=(),
+            ranks=(),
+        )
+        structures[precision].append(plan)
     return [
         Candidate(
             name=name,
             source=source,
             plans=own,
-            precision=PrecisionConfig(
-                group=size, activations=activations, widths=(), ranks=()
+            precision=precision,
+            load=functools.partial(
+                _load_rounded, source, precision, own, scales
             ),
-            load=_loader(source, size, activations, own, scales),
         )
-        for (size, activations), own in structures.items()
+        for precision, own in structures.items()
     ]
 
 
-def _loader(source, group, activations, plans, scales):
-    def load(dtype):
-        from tfshrink.layers.precision_config import PrecisionConfig
-        from tfshrink.models.load import fit_scales
-        from tfshrink.models.load import load_model
+def _load_rounded(source, precision, plans, scales, dtype):
+    """A model with scales for the widths of its plans, and no others."""
+    from tfshrink.models.load import fit_scales
+    from tfshrink.models.load import load_model
 
-        precision = PrecisionConfig(
-            group=group, activations=activations, widths=(), ranks=()
-        )
-        model = load_model(source, precision=precision, dtype=dtype, fit=False)
-        used = {bits for plan in plans for bits in plan.bits}
-        widths = sorted(bits for bits in used if bits < 16)
-        fit_scales(model, widths, method=scales)
-        return model
-
-    return load
+    model = load_model(source, precision=precision, dtype=dtype, fit=False)
+    used = {bits for plan in plans for bits in plan.bits}
+    widths = sorted(bits for bits in used if bits < FULL)
+    fit_scales(model, widths, method=scales)
+    return model
 
 
 def run_candidates(workdirs, plans=None):
@@ -147,12 +149,13 @@ def _run_candidate(workdir, plans):
             group=precision.group,
             activations=precision.activations,
         )
+    used = sorted({bits for plan in trained for bits in plan.bits})
     return Candidate(
         name=folder.name,
         source=source,
         plans=trained,
         precision=precision,
-        load=lambda dtype: open_run(workdir, dtype=dtype).model,
+        load=lambda dtype: open_run(workdir, dtype=dtype, widths=used).model,
         workdir=str(workdir),
     )
 

@@ -13,6 +13,7 @@ from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.evaluation.results import build_results
+from tfshrink.evaluation.results import read_results
 from tfshrink.evaluation.results import write_results
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.speed import REPEATS
@@ -31,7 +32,6 @@ def evaluate(
     scales="mse",
     tasks=("perplexity",),
     data="pydoc",
-    squad="squad/v1.1",
     limit=None,
     context=512,
     stride=None,
@@ -51,9 +51,8 @@ def evaluate(
         group: Inputs per scale at 4 bits and below, for plans of a `model`
             that name none; 0 is per channel.
         scales: How the scales of a `model` are fitted: `"mse"` or `"rtn"`.
-        tasks: As in `Protocol`, like the next seven.
-        data: Text of the perplexity.
-        squad: SQuAD's JSON file or TFDS name.
+        tasks: As in `Protocol`, like the next six.
+        data: Text, or SQuAD.
         limit: Windows of text, or questions, at most.
         context: Tokens in a window.
         stride: Tokens to the next window.
@@ -74,7 +73,6 @@ def evaluate(
     protocol = Protocol(
         tasks=tuple(tasks),
         data=data,
-        squad=squad,
         limit=limit,
         context=context,
         stride=stride,
@@ -83,8 +81,10 @@ def evaluate(
     )
     if scales not in SCALES:
         raise unknown_choice("scales", scales, SCALES)
-    if json and os.path.isdir(json):
-        raise UserError(f"`json` must be a file. Received: folder {json}")
+    if json and os.path.exists(json) and not os.path.isfile(json):
+        raise UserError(
+            f"`json` must be a file. Received: {json}, which is none"
+        )
     if workdir:
         candidates = run_candidates(workdir, plan)
     else:
@@ -107,12 +107,20 @@ def evaluate(
         part = _results([one], [reference], [rows], protocol, material, start)
         parts.append((one, reference, rows))
         if one.workdir and not json and not dry_run:
-            write_results(os.path.join(one.workdir, "results.json"), part)
+            _write_into(one.workdir, part)
     material = texts[_key(candidates[0])]
     results = _results(*zip(*parts, strict=True), protocol, material, start)
     if json and not dry_run:
         write_results(json, results)
     return results
+
+
+def _write_into(workdir, results):
+    """Writes a run's results; what else training noted there stays."""
+    noted = {}
+    with contextlib.suppress(UserError):  # none yet, or a damaged one
+        noted = read_results(workdir)
+    write_results(os.path.join(workdir, "results.json"), {**noted, **results})
 
 
 def _key(candidate):

@@ -24,11 +24,11 @@ COLUMNS = {
     "decoding_tokens_per_second": "decode tok/s",
 }
 FORMATS = {
-    "bytes": lambda value: f"{value / 1e6:.1f}",
+    "bytes": lambda value: f"{value / 1e6:.{1 if value > 1e7 else 3}f}",
     "group": lambda value: str(value) if value else "channel",
     "effective_bits": ".2f",
     "compression": lambda value: f"{value:.2f}x",
-    "perplexity_ratio": ".3f",
+    "perplexity_ratio": lambda value: f"{value:,.{3 if value < 100 else 0}f}",
     "token_accuracy": ".2%",
     "top5_accuracy": ".2%",
     "exact_match": ".1f",

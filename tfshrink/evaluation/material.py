@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from tfshrink.data.documents import is_squad
 from tfshrink.data.squad import load_squad
 from tfshrink.evaluation.judged_text import JudgedText
+from tfshrink.evaluation.protocol import SPLIT
 from tfshrink.evaluation.squad import NEW_TOKENS
 from tfshrink.evaluation.squad import squad_prompts
 
@@ -37,7 +39,9 @@ class Material:
         if "perplexity" in protocol.tasks:
             text = JudgedText.load(protocol, tokenizer)
         if "squad" in protocol.tasks:
-            questions = load_squad(protocol.squad, "test", protocol.limit)
+            name = protocol.data if is_squad(protocol.data) else "squad"
+            path = None if name == "squad" else name
+            questions = load_squad(path, SPLIT, protocol.limit)
             room = source.config.context - NEW_TOKENS
             prompts = squad_prompts(questions, tokenizer, room)
         return cls(

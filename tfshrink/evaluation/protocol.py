@@ -20,8 +20,8 @@ class Protocol:
 
     Args:
         tasks: Names from `TASKS`.
-        data: Text of the perplexity, as `load_documents` takes it.
-        squad: SQuAD's official JSON file, or a TFDS name.
+        data: Text of the perplexity, as `load_documents` takes it; where it
+            is SQuAD, of the questions too.
         limit: Windows of text, or questions, at most.
         context: Tokens in a window.
         stride: Tokens from one window to the next; `None` is `context - 1`,
@@ -35,7 +35,6 @@ class Protocol:
 
     tasks: tuple = ("perplexity",)
     data: str = "pydoc"
-    squad: str = "squad/v1.1"
     limit: int | None = None
     context: int = 512
     stride: int | None = None

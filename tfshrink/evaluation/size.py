@@ -9,6 +9,7 @@ from tfshrink.evaluation.shapes import weights
 
 # Bits a code takes in the container; what is not quantized ships as 16 bits.
 STORED = {2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8, 16: 16, 32: 16}
+FULL = 16  # from here on a bit-width means "not quantized"
 GROUPED = 4  # from here down a plan's `group` applies
 HALF, SINGLE = 2, 4  # bytes of a 16-bit and of a 32-bit value
 
@@ -50,7 +51,7 @@ def weight_bytes(shape, bits, group=0):
             f"weight. Received: group={group}"
         )
     codes = -(-inputs * outputs * stored_bits(bits, inputs, group) // 8)
-    if bits >= 16:
+    if bits >= FULL:
         return codes
     if group:
         return codes + outputs * (inputs // group) * HALF
