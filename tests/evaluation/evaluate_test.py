@@ -22,6 +22,7 @@ from tfshrink.evaluation.results import read_results
 from tfshrink.evaluation.results import write_results
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import save_model
+from tfshrink.models.load import fit_scales
 from tfshrink.models.load import load_model
 from tfshrink.plan import Plan
 
@@ -32,7 +33,8 @@ SMALL = {"model": "tiny", "context": 64, "limit": 3}
 def write_run(folder, *, bits="4", ranks=(4,), gain=0.0, **config):
     """A finished run of `tiny`, its adapters as far from zero as `gain`."""
     precision = PrecisionConfig(widths=(4,), ranks=ranks, group=32)
-    model = load_model("tiny", precision=precision)
+    model = load_model("tiny", precision=precision, fit=False)
+    fit_scales(model, (8, 4))
     random = np.random.RandomState(0)
     for variable in model.variables:
         if variable.path.endswith("adapters/up"):
@@ -122,6 +124,18 @@ class EvaluateTest(TestCase):
         found = read_results(run)
         self.assertEqual(found["training_seconds"], 7)
         self.assertEqual(found["protocol"]["windows"], 1)
+
+    def test_untrained_width_is_rounded_and_has_no_adapter(self):
+        write_run(f"{self.folder}/run", gain=0.1)
+        found = evaluate(
+            workdir=[f"{self.folder}/run"], plan="5;3", context=64, limit=3
+        )
+        bare = evaluate(**SMALL, plan="5;3", group=32)
+        for own, expected in zip(found["plans"], bare["plans"], strict=True):
+            self.assertEqual(own["bytes"], expected["bytes"])
+            self.assertAllClose(
+                own["perplexity"], expected["perplexity"], rtol=1e-4
+            )
 
     def test_json_leaves_the_run_alone(self):
         write_run(f"{self.folder}/run")
