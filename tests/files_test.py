@@ -66,6 +66,13 @@ class FilesTest(TestCase):
             write_json(path, {"a": object()})
         self.assertEqual(json.loads(path.read_text()), "old")
 
+    def test_a_pipe_is_never_replaced_by_a_file(self):
+        path = self.folder / "pipe"
+        os.mkfifo(path)
+        with self.assertRaisesRegex(OSError, "Not a regular file"):
+            write_json(path, 1)
+        self.assertTrue(path.is_fifo())
+
     def test_a_folder_in_the_way_is_named(self):
         with self.assertRaises(OSError) as caught:
             write_json(self.folder, 1)

@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and their hashes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -25,9 +26,13 @@ def atomic_write(path, mode="w"):
         The open file.
 
     Raises:
-        OSError: The system's error, always with the name of `path`.
+        OSError: The system's error, always with the name of `path`, which
+            must not be a folder or a device.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # Renaming onto /dev/full would replace the device by a file.
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
