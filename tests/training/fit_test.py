@@ -93,8 +93,11 @@ class FitTest(TestCase):
     def test_a_finished_run_resumes_to_itself(self):
         expected = self.fit()
         self.restart()
+        unfinished = self.folder.checkpoints / ".last.safetensors.1.tmp"
+        unfinished.write_bytes(b"half")
         resumed = RunFolder(self.folder.path, resume=True)
         self.assertAllEqual(self.fit(resumed), expected)
+        self.assertFalse(unfinished.exists())
 
     def test_divergence_keeps_the_last_good_checkpoint(self):
         rates = dict(self.trainer.rates)

@@ -165,6 +165,8 @@ def restore(folder, trainer):
     """Restores the last checkpoint; returns the steps that are done."""
     path = folder.checkpoints / LAST
     (folder.checkpoints / NEXT).unlink(missing_ok=True)  # never proved good
+    for unfinished in folder.checkpoints.glob(".*.tmp"):
+        unfinished.unlink()  # a kill in the middle of writing left it
     if not path.exists():
         return 0
     tensors, metadata = load_tensors(path)
