@@ -34,10 +34,12 @@ class TensorsTest(TestCase):
         arrays = {
             "a": np.arange(6, dtype="int8").reshape(2, 3),
             "b": np.eye(3, dtype="float32")[:, ::2],  # not contiguous
+            "c": np.array(5, "int64"),  # a scalar stays one
         }
         save_tensors(self.path, arrays, {"step": 7})
         tensors, metadata = load_tensors(self.path)
         self.assertAllEqual(tensors, arrays)
+        self.assertEqual(tensors["c"].shape, ())
         self.assertEqual(metadata, {"step": "7"})
 
     def test_a_damaged_file_is_named(self):

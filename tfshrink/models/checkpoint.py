@@ -35,7 +35,8 @@ def save_tensors(path, tensors, metadata=None):
     from safetensors.numpy import save
 
     data = save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()},
+        # Not `ascontiguousarray`: it would make a vector of a scalar.
+        {name: np.asarray(value, order="C") for name, value in tensors.items()},
         metadata={k: str(v) for k, v in (metadata or {}).items()},
     )
     with atomic_write(path, "wb") as file:
