@@ -182,7 +182,9 @@ def _run(command):
     if done.returncode or not lines:
         cause = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise UserError(f"{_short(command)} failed: {cause}")
-    return json.loads(lines[-1])
+    figures = json.loads(lines[-1])
+    print(f"  {figures['tokens_per_second']:.0f} tokens/s", file=sys.stderr)
+    return figures
 
 
 def _short(command):
