@@ -12,11 +12,13 @@ from tests.test_case import TestCase
 ROOT = Path(__file__).parents[1]
 # Test files or folders that must pass where TensorFlow is not installed.
 CORE = (
+    "tests/backend_test.py",
     "tests/data",
     "tests/evaluation",
     "tests/layers",
     "tests/models/checkpoint_test.py",
     "tests/models/decoder_test.py",
+    "tests/models/load_test.py",
     "tests/models/precision_switch_test.py",
     "tests/ops",
     "tests/plan_test.py",

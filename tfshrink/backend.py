@@ -21,8 +21,8 @@ def fuse(function):
 
     On a CPU, oneDNN multiplies matrices faster than XLA, and XLA fuses
     element-wise chains that TensorFlow runs one by one: only the latter are
-    wrapped (a de-quantized kernel in 0.13 ms instead of 1.4 ms). Inside
-    `jax.jit` everything is fused already.
+    wrapped (a de-quantized kernel in 0.13 ms instead of 1.4 ms). Inside a
+    compiled function JAX fuses everything anyway; outside, this is its `jit`.
 
     Args:
         function: Function of tensors to tensors without variables. The same
@@ -33,7 +33,10 @@ def fuse(function):
         A function with the same arguments.
     """
     if not is_tensorflow():
-        return function
+        import jax
+
+        jitted = jax.jit(function)
+        return lambda *args: jitted(*[ops.convert_to_tensor(x) for x in args])
     import tensorflow as tf
 
     compiled = tf.function(function, jit_compile=True, autograph=False)

