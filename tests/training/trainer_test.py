@@ -55,7 +55,7 @@ def added_up(trainer, terms, batches, teachers=None):
     found = trainer._terms(terms, batches, teachers)
     sums = [to_numpy(total) for total in trainer.sums]
     for total in trainer.sums:
-        total.assign(ops.zeros_like(total))
+        total.assign(ops.zeros_like(total.value))
     return found, sums
 
 
@@ -195,7 +195,7 @@ class StepTest(TestCase):
             for name, variable in self.trainer.state().items():
                 variable.assign(start[name])
             for total in self.trainer.sums:
-                total.assign(ops.zeros_like(total))
+                total.assign(ops.zeros_like(total.value))
 
         self.addCleanup(restore)
 

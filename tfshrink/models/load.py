@@ -57,6 +57,8 @@ def load_weights(model, source):
                 f"{tuple(variable.shape)}. Received: {tuple(value.shape)}"
             )
         variable.assign(np.asarray(value, "float32"))
+        # JAX copies in the background: wait, or tensors pile up.
+        getattr(variable.value, "block_until_ready", lambda: None)()
         missing.discard(name)
     if missing:
         raise UserError(

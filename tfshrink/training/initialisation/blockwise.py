@@ -69,7 +69,7 @@ class BlockFitter:
         for optimizer in self.optimizers.values():
             for variable in optimizer.variables:
                 if "learning_rate" not in variable.path:
-                    variable.assign(ops.zeros_like(variable))
+                    variable.assign(ops.zeros_like(variable.value))
         scale = np.float32(1.0 / np.var(wanted))
         size = min(self.batch_size, len(states))
         steps = len(states) // size
