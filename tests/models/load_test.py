@@ -19,6 +19,16 @@ from tfshrink.ops.scale_search import search_scale
 PRECISION = PrecisionConfig(ranks=(1, 2, 4), group=32)
 
 
+def misaligned(value):
+    """A copy that JAX cannot take over as a variable's own memory."""
+    raw = np.empty(value.nbytes + 64, "uint8")
+    start = (4 - raw.ctypes.data) % 64
+    copy = raw[start : start + value.nbytes].view("float32")
+    copy = copy.reshape(value.shape)
+    copy[...] = value
+    return copy
+
+
 class Changed(TinySource):
     """The tiny model with its weights passed through a function."""
 
@@ -111,7 +121,7 @@ class LoadTest(TestCase):
         def watched(weights):
             nonlocal most
             for name, value in weights:
-                copy = value.copy()
+                copy = misaligned(value)
                 alive.append(weakref.ref(copy))
                 del value
                 yield name, copy
