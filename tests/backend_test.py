@@ -44,6 +44,29 @@ class FuseTest(TestCase):
         )
         self.assertAllClose(gradient, 3 / np.cosh([0.3, -0.8]) ** 2, rtol=1e-5)
 
+    def test_gradient_in_every_argument(self):
+        arguments = [
+            keras.Variable(np.array(x, "float32"))
+            for x in ([0.3, -0.8], [2.0, 3.0])
+        ]
+
+        def gradients(function):
+            compiled = backend.Compiled(
+                lambda: backend.value_and_gradients(
+                    lambda: (
+                        ops.sum(function(*[1.0 * v for v in arguments])),
+                        ops.zeros(()),
+                    ),
+                    arguments,
+                ),
+                arguments,
+            )
+            return compiled()
+
+        self.assertAllClose(
+            gradients(backend.fuse(scaled)), gradients(scaled), rtol=1e-5
+        )
+
 
 class CompiledTest(TestCase):
     def test_backend_is_the_one_asked_for(self):
@@ -138,3 +161,20 @@ class ValueAndGradientsTest(TestCase):
         self.assertAllClose(losses, [25.0, 25 * 0.64, 25 * 0.64 * 0.36])
         self.assertAllClose(weight, np.array([4, -3]) * 0.8 * 0.6 * 0.5)
         self.assertEqual(compiled.traces, 1)
+
+    def test_rows_that_were_looked_up_add_to_their_places(self):
+        table = keras.Variable(np.ones((4, 2), "float32"))
+        total = keras.Variable(np.full((4, 2), 10.0, "float32"))
+
+        def step(rows, share):
+            _, _, (gradient,) = backend.value_and_gradients(
+                lambda: (ops.sum(3 * ops.take(table, rows, 0)), ops.zeros(())),
+                [table],
+                dense=False,
+            )
+            backend.add_gradient(total, gradient, share)
+
+        compiled = backend.Compiled(step, [table, total])
+        compiled(np.array([1, 3, 3], "int32"), np.float32(0.5))
+        expected = np.array([10, 11.5, 10, 13.0])
+        self.assertAllClose(total, np.stack([expected] * 2, axis=1))

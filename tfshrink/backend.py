@@ -24,6 +24,10 @@ def fuse(function):
     wrapped (a de-quantized kernel in 0.13 ms instead of 1.4 ms). Inside a
     compiled function JAX fuses everything anyway; outside, this is its `jit`.
 
+    The backward pass keeps the arguments alone and is one kernel for each
+    that needs a gradient: computing a chain again costs less than keeping
+    what it passed through.
+
     Args:
         function: Function of tensors to tensors without variables. The same
             function is compiled once for each signature, however many
@@ -37,22 +41,105 @@ def fuse(function):
 
         jitted = jax.jit(function)
         return lambda *args: jitted(*[ops.convert_to_tensor(x) for x in args])
+    return _fuse_tensorflow(function)
+
+
+def _fuse_tensorflow(function):
     import tensorflow as tf
 
-    compiled = tf.function(function, jit_compile=True, autograph=False)
+    @tf.custom_gradient
+    def differentiable(*values):
+        # Else the call would keep what its own gradient wants.
+        values = [tf.stop_gradient(x) for x in values]
+
+        def backward(*upstream):
+            return [
+                compiled(index, len(values), *values, *upstream)
+                if x.dtype.is_floating
+                else None
+                for index, x in enumerate(values)
+            ]
+
+        return compiled(None, len(values), *values), backward
+
+    def gradient(index, count, *values):
+        values, upstream = list(values[:count]), list(values[count:])
+        with tf.GradientTape() as tape:
+            tape.watch(values[index])
+            outputs = tf.nest.flatten(function(*values))
+        return tape.gradient(
+            outputs,
+            values[index],
+            output_gradients=upstream,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+
     concrete = {}
+
+    def compiled(index, count, *values):
+        """Runs the function, or its gradient in one argument."""
+        key = (index, *((x.dtype, *x.shape) for x in values))
+        if key not in concrete:
+            body = function
+            if index is not None:
+                body = functools.partial(gradient, index, count)
+            traced = tf.function(body, jit_compile=True, autograph=False)
+            specs = [tf.TensorSpec(x.shape, x.dtype) for x in values]
+            concrete[key] = traced.get_concrete_function(*specs)
+        return concrete[key](*values)
 
     def call(*args):
         # A variable would be captured by identity: one trace for each.
         values = [x.value if isinstance(x, keras.Variable) else x for x in args]
-        values = [tf.convert_to_tensor(x) for x in values]
-        key = tuple((x.dtype, *x.shape) for x in values)
-        if key not in concrete:
-            specs = [tf.TensorSpec(x.shape, x.dtype) for x in values]
-            concrete[key] = compiled.get_concrete_function(*specs)
-        return concrete[key](*values)
+        return differentiable(*[tf.convert_to_tensor(x) for x in values])
 
     return call
+
+
+def shapes_may_depend_on_values():
+    """Whether compiled functions may hold tensors of a size they compute.
+
+    TensorFlow on a CPU runs them; XLA (JAX, and TensorFlow on a GPU, see
+    `Compiled`) does not.
+    """
+    return is_tensorflow() and not _on_gpu()
+
+
+def _on_gpu():
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def multiply(a, b, *, transpose_a=False, transpose_b=False):
+    """Product of matrices, neither of them copied to be transposed.
+
+    Args:
+        a: `(..., M, K)`.
+        b: `(..., K, N)`.
+        transpose_a: Whether `a` is `(..., K, M)`.
+        transpose_b: Whether `b` is `(..., N, K)`.
+
+    Returns:
+        `(..., M, N)`.
+    """
+    if is_tensorflow():
+        import tensorflow as tf
+
+        flags = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+        return tf.matmul(a, b, **flags)
+    a = ops.swapaxes(a, -1, -2) if transpose_a else a
+    b = ops.swapaxes(b, -1, -2) if transpose_b else b
+    return ops.matmul(a, b)
+
+
+def softmax(x):
+    """Softmax over the last axis, inside in float32; the type stays."""
+    if is_tensorflow():
+        import tensorflow as tf
+
+        return tf.nn.softmax(x)  # oneDNN widens by itself
+    return ops.cast(ops.softmax(ops.cast(x, "float32")), x.dtype)
 
 
 def _tensor(x):
@@ -83,9 +170,8 @@ class Compiled:
         if is_tensorflow():
             import tensorflow as tf
 
-            on_gpu = bool(tf.config.list_physical_devices("GPU"))
             self._call = tf.function(
-                counted, jit_compile=on_gpu or None, autograph=False
+                counted, jit_compile=_on_gpu() or None, autograph=False
             )
         else:
             self._call = self._jax_call(counted)
@@ -117,16 +203,34 @@ class Compiled:
         return self._call(*keras.tree.map_structure(_tensor, args))
 
 
-def value_and_gradients(function, variables):
+def all_slopes(arguments):
+    """The gradients of a custom gradient's outputs, as a tuple.
+
+    Args:
+        arguments: What the backward function got: from JAX one tuple where
+            there are several outputs, from TensorFlow one argument each.
+    """
+    first = arguments[0]
+    return tuple(first) if isinstance(first, (tuple, list)) else arguments
+
+
+def first_slope(arguments):
+    """The gradient of a custom gradient's first output."""
+    return all_slopes(arguments)[0]
+
+
+def value_and_gradients(function, variables, *, dense=True):
     """Runs `function()` and differentiates its first output.
 
     Args:
         function: Takes nothing and returns `(loss, auxiliary)`.
         variables: Trainable Keras variables.
+        dense: `False` leaves the gradient of a variable of which rows were
+            looked up as those rows; `add_gradient` takes it.
 
     Returns:
-        `(loss, auxiliary, gradients)`, the gradients as dense tensors in the
-        order of `variables`.
+        `(loss, auxiliary, gradients)`, the gradients as tensors in the order
+        of `variables`.
     """
     if is_tensorflow():
         import tensorflow as tf
@@ -138,7 +242,9 @@ def value_and_gradients(function, variables):
         gradients = tape.gradient(
             loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        return loss, auxiliary, [tf.convert_to_tensor(g) for g in gradients]
+        if dense:
+            gradients = [tf.convert_to_tensor(g) for g in gradients]
+        return loss, auxiliary, gradients
     import jax
     from keras.src.backend.common import stateless_scope
 
@@ -157,3 +263,21 @@ def value_and_gradients(function, variables):
         values
     )
     return loss, auxiliary, gradients
+
+
+def add_gradient(total, gradient, share):
+    """Adds `share * gradient` to a variable.
+
+    Args:
+        total: Keras variable, float32.
+        gradient: Of `value_and_gradients`, dense or not.
+        share: Scalar float32 tensor.
+    """
+    if is_tensorflow():
+        import tensorflow as tf
+
+        if isinstance(gradient, tf.IndexedSlices):
+            rows = share * tf.cast(gradient.values, "float32")
+            total.value.scatter_add(tf.IndexedSlices(rows, gradient.indices))
+            return
+    total.assign(total + share * ops.cast(gradient, "float32"))

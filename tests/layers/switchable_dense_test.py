@@ -5,8 +5,10 @@ from tests import oracles
 from tests.layers.layer_inputs import fit
 from tests.layers.layer_inputs import precision
 from tests.layers.layer_inputs import randomize
+from tests.test_case import gradients_of
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
+from tfshrink.layers.switchable_dense import project
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.ops.quantize import WIDTHS
 
@@ -119,3 +121,29 @@ class SwitchableDenseTest(TestCase):
             rtol=1e-4,
             atol=1e-4,
         )
+
+    @parameterized.product(bits=(8, 4, 2, 3, 32), bank=("none", "codes"))
+    def test_long_input_gives_what_short_inputs_give(self, bits, bank):
+        layers = [fitted(use_bias=True, bank=bank) for _ in range(2)]
+        long = np.random.default_rng(1).normal(size=(2, 20, 16))
+        long = long.astype("float32")
+        outputs = project(layers, long, bits)
+        self.assertLen(outputs, 2)
+        for layer, out in zip(layers, outputs, strict=True):
+            parts = [
+                layer(long[:, start : start + 10], bits=bits)
+                for start in (0, 10)
+            ]
+            self.assertAllClose(
+                out, np.concatenate(parts, axis=1), rtol=1e-4, atol=1e-4
+            )
+
+    def test_long_input_has_the_gradients_of_short_ones(self):
+        layer = fitted()
+        long = np.random.default_rng(1).normal(size=(1, 20, 16))
+        long = long.astype("float32")
+        _, found = gradients_of(layer, long, {"bits": 4})
+        short = long.reshape(2, 10, 16)
+        _, expected = gradients_of(layer, short, {"bits": 4})
+        self.assertAllClose(found, expected, rtol=1e-4, atol=1e-5)
+        self.assertLen([g for g in found if np.abs(g).max() > 0], 4)

@@ -234,7 +234,7 @@ class DecoderTest(TestCase):
             outputs.append(to_numpy(logits))
             self.assertEqual({v.dtype for v in model.variables}, {"float32"})
         spread = np.abs(outputs[0]).max()
-        self.assertLess(np.abs(outputs[1] - outputs[0]).max(), 0.05 * spread)
+        self.assertLess(np.abs(outputs[1] - outputs[0]).mean(), 0.02 * spread)
 
     def test_config_reads_back_through_json(self):
         scaling = {

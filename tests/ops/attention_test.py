@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 from absl.testing import parameterized
 from keras import ops
@@ -6,7 +7,10 @@ from tests import oracles
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.backend import Compiled
+from tfshrink.backend import value_and_gradients
+from tfshrink.ops import rotary
 from tfshrink.ops.attention import attend
+from tfshrink.ops.attention import attend_flat
 
 
 def random_inputs(heads, kv_heads, length=5, cached=7):
@@ -83,3 +87,65 @@ class AttentionTest(TestCase):
             ops.convert_to_tensor(mask),
         )
         self.assertTrue(np.isfinite(to_numpy(out)).all())
+
+
+def plain(query, key, value, mask):
+    """Attention written out, every gradient left to the backend."""
+    shared = query.shape[2] // key.shape[2]
+    key, value = ops.repeat(key, shared, 2), ops.repeat(value, shared, 2)
+    scores = ops.einsum("bthd,bshd->bhts", query, key) * query.shape[-1] ** -0.5
+    weights = ops.softmax(ops.where(mask[:, None], scores, -1e30), axis=-1)
+    return ops.einsum("bhts,bshd->bthd", weights, value)
+
+
+class GradientTest(TestCase):
+    def differentiate(self, function, *inputs):
+        variables = [keras.Variable(x) for x in inputs]
+
+        def loss():
+            out = function(*[1.0 * v for v in variables])
+            return ops.sum(ops.sin(out)), out
+
+        compiled = Compiled(
+            lambda: value_and_gradients(loss, variables), variables
+        )
+        return compiled()
+
+    @parameterized.parameters((4, 4), (4, 2), (6, 1))
+    def test_attend_has_the_gradients_of_plain_attention(self, heads, kv_heads):
+        *inputs, mask = random_inputs(heads, kv_heads)
+        mask = ops.convert_to_tensor(mask)
+        self.assertAllClose(
+            self.differentiate(lambda *x: attend(*x, mask), *inputs),
+            self.differentiate(lambda *x: plain(*x, mask), *inputs),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+    @parameterized.parameters(True, False)
+    def test_flat_attention_rotates_and_turns_gradients_back(self, rotated):
+        *inputs, mask = random_inputs(4, 2, length=7)
+        flat = [x.reshape(2, 7, -1) for x in inputs]
+        mask = ops.convert_to_tensor(mask)
+        rotation = None
+        if rotated:
+            inverse = rotary.frequencies(4, 1e4)
+            rotation = rotary.tables(ops.arange(7)[None], inverse)
+
+        def split(query, key, value):
+            query, key, value = (
+                ops.reshape(x, (2, 7, -1, 4)) for x in (query, key, value)
+            )
+            if rotated:
+                query = rotary.rotate(query, *rotation)
+                key = rotary.rotate(key, *rotation)
+            return plain(query, key, value, mask)
+
+        self.assertAllClose(
+            self.differentiate(
+                lambda *x: attend_flat(*x, mask, 4, rotation), *flat
+            ),
+            self.differentiate(split, *flat),
+            rtol=1e-4,
+            atol=1e-5,
+        )

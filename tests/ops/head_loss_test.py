@@ -8,6 +8,7 @@ from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink import backend
 from tfshrink.ops import head_loss as module
+from tfshrink.ops.head_loss import distributions
 from tfshrink.ops.head_loss import head_loss
 
 WIDTH, VOCABULARY = 6, 11
@@ -139,6 +140,44 @@ class HeadLossTest(TestCase):
             self.assertAllClose((loss, entropy), expected, rtol=1e-5)
             self.assertEqual(tuple(gradient.shape), hidden.shape)
         self.assertEqual(compiled.traces, 1)
+
+    @parameterized.parameters(4, 256)
+    def test_kept_distributions_teach_the_same(self, size):
+        self.enter_context_of_slices(size)
+        hidden, kernel, targets, mask, teachers = random_inputs(9, 2)
+        known = [distributions(*map(ops.convert_to_tensor, teachers[0]))]
+
+        def loss(teachers, known):
+            return differentiate(
+                lambda h: head_loss(
+                    h,
+                    kernel,
+                    targets,
+                    mask,
+                    cross_entropy=0.5,
+                    teachers=teachers,
+                    known=known,
+                ),
+                hidden,
+            )
+
+        self.assertAllClose(
+            loss(teachers[1:], known), loss(teachers, []), rtol=1e-4, atol=1e-6
+        )
+
+    def test_a_bfloat16_model_is_no_distance_from_itself(self):
+        random = np.random.default_rng(0)
+        hidden = ops.convert_to_tensor(random.normal(size=(8, 64)), "bfloat16")
+        kernel = ops.convert_to_tensor(random.normal(size=(99, 64)), "bfloat16")
+        loss, _ = head_loss(
+            hidden,
+            kernel,
+            np.zeros(8, "int32"),
+            np.ones(8, "float32"),
+            cross_entropy=0.0,
+            known=[distributions(hidden, kernel)],
+        )
+        self.assertAllClose(loss, 0.0, atol=1e-5)
 
     def test_head_and_teachers_get_no_gradient(self):
         hidden, kernel, targets, mask, (teacher,) = random_inputs(5, 1)

@@ -1,4 +1,5 @@
 import functools
+from unittest import mock
 
 import numpy as np
 from keras import ops
@@ -8,6 +9,7 @@ from tests.test_case import to_numpy
 from tests.training import tiny
 from tfshrink import backend
 from tfshrink.errors import UserError
+from tfshrink.training import trainer as trainer_module
 from tfshrink.training.fit import make_schedule
 from tfshrink.training.schedules import cosine_rate
 from tfshrink.training.styles import STYLES
@@ -288,12 +290,24 @@ class PartsTest(TestCase):
             rates={"norms": 0.1},
         )
         own = batch()
-        before = to_numpy(trainer._teacher(own))
+        hidden = to_numpy(trainer.model.hidden(own["tokens"]))
+        before = [to_numpy(x) for x in trainer._teacher(own)["known"]]
         trainer.step(0, lambda micro: own)
         self.assertNotAllClose(
-            trainer.model.hidden(own["tokens"]), before, atol=1e-2
+            trainer.model.hidden(own["tokens"]), hidden, atol=1e-2
         )
-        self.assertAllClose(trainer._teacher(own), before, atol=1e-5)
+        self.assertAllClose(trainer._teacher(own)["known"], before, atol=1e-5)
+
+    def test_a_teacher_too_large_to_keep_teaches_the_same(self):
+        def losses():
+            style = shared_trainer().style
+            trainer = Trainer(tiny.model(), style=style, steps=2)
+            own = [trainer.step(i, lambda micro: batch()) for i in range(2)]
+            return [result["loss"] for result in own]
+
+        kept = losses()
+        with mock.patch.object(trainer_module, "KEPT_BYTES", 0):
+            self.assertAllClose(losses(), kept, rtol=1e-4)
 
     def test_a_part_the_model_lacks_is_refused(self):
         with self.assertRaisesRegex(UserError, "`parts` must name something"):

@@ -1,17 +1,19 @@
-"""One LoRA adapter per trained bit-width, in one padded bank."""
+"""One LoRA adapter per trained bit-width, in one bank."""
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfshrink.backend import multiply
+from tfshrink.backend import shapes_may_depend_on_values
 from tfshrink.layers.precision_config import PrecisionConfig
 
 
 class AdapterBank(keras.layers.Layer):
     """Low-rank adapters of which the bit-width picks one.
 
-    All adapters are padded to the largest rank; a mask silences the padding,
-    and every column of a width that was not trained.
+    The ranks of all adapters lie behind one another in two matrices, so that
+    a bank holds no padding; a width that was not trained has rank 0.
 
     Args:
         inputs: Input width.
@@ -37,11 +39,10 @@ class AdapterBank(keras.layers.Layer):
         self.precision = precision
 
     def build(self, input_shape=None):
-        widths, ranks = self.precision.widths, self.precision.ranks
-        rank = max(ranks)
+        total = sum(self.precision.ranks)
         self.down = self.add_weight(
             name="down",
-            shape=(len(widths), self.inputs, rank),
+            shape=(total, self.inputs),
             initializer=keras.initializers.RandomUniform(
                 -(self.inputs**-0.5), self.inputs**-0.5, seed=_seed(self.path)
             ),
@@ -49,36 +50,59 @@ class AdapterBank(keras.layers.Layer):
         )
         self.up = self.add_weight(
             name="up",
-            shape=(len(widths), rank, self.outputs),
+            shape=(total, self.outputs),
             initializer="zeros",
             autocast=False,
         )
-        gains = np.zeros((len(widths), rank), "float32")
-        for row, own in enumerate(ranks):
-            gains[row, :own] = self.precision.alpha
-        self._gains = gains
 
-    def _pick(self, bits):
-        """`(A, gain, B)` of `bits`: (inputs, R), (R,), (R, outputs)."""
+    def rows(self, bits):
+        """Rows of `down` and `up` that NumPy finds the adapter of `bits` in."""
+        ranks, widths = self.precision.ranks, self.precision.widths
+        if bits not in widths:
+            return slice(0, 0)
+        place = widths.index(bits)
+        start = sum(ranks[:place])
+        return slice(start, start + ranks[place])
+
+    def factors(self, bits):
+        """The adapter of `bits` as two matrices, float32.
+
+        Args:
+            bits: Scalar integer tensor.
+
+        Returns:
+            `(A, B)`: `(R, inputs)`, which carries the gain, and `(R,
+            outputs)`. R is the rank at `bits` where shapes may depend on
+            values, else the largest rank, the rows beyond the own zero.
+        """
+        ranks = np.array(self.precision.ranks, "int32")
+        starts = np.cumsum(ranks) - ranks
         widths = ops.convert_to_tensor(self.precision.widths, "int32")
         matches = ops.cast(ops.equal(widths, bits), "int32")
-        index = ops.argmax(matches)
-        known = ops.cast(ops.max(matches), "float32")
-        gain = ops.take(ops.convert_to_tensor(self._gains), index, axis=0)
-        down = ops.take(self.down, index, axis=0)
-        up = ops.take(self.up, index, axis=0)
-        return down, gain * known, up
+        rank = ops.sum(matches * ops.convert_to_tensor(ranks))
+        start = ops.sum(matches * ops.convert_to_tensor(starts, "int32"))
+        if shapes_may_depend_on_values():
+            places = start + ops.arange(rank)
+            down = ops.take(self.down, places, axis=0)
+            up = ops.take(self.up, places, axis=0)
+        else:
+            own = ops.arange(int(ranks.max()))
+            places = ops.minimum(start + own, int(ranks.sum()) - 1)
+            used = ops.cast(own < rank, "float32")[:, None]
+            down = ops.take(self.down, places, axis=0) * used
+            up = ops.take(self.up, places, axis=0)
+        return down * self.precision.alpha, up
 
     def call(self, x, bits):
-        down, gain, up = self._pick(ops.convert_to_tensor(bits, "int32"))
+        down, up = self.factors(ops.convert_to_tensor(bits, "int32"))
         dtype = self.compute_dtype
-        narrow = ops.matmul(x, ops.cast(down * gain, dtype))
+        narrow = ops.matmul(x, ops.cast(ops.transpose(down), dtype))
         return ops.matmul(narrow, ops.cast(up, dtype))
 
     def delta(self, bits):
         """The adapter as one matrix `(inputs, outputs)`, float32."""
-        down, gain, up = self._pick(ops.convert_to_tensor(bits, "int32"))
-        return ops.matmul(down * gain, up)
+        down, up = self.factors(ops.convert_to_tensor(bits, "int32"))
+        return multiply(down, up, transpose_a=True)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.outputs)

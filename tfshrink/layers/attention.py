@@ -3,12 +3,11 @@
 import keras
 from keras import ops
 
-from tfshrink.backend import fuse
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.layers.switchable_dense import project
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.ops import attention
-from tfshrink.ops import rotary
 
 
 class Attention(keras.layers.Layer):
@@ -68,24 +67,19 @@ class Attention(keras.layers.Layer):
 
     def call(self, x, bits=None, rotation=None, mask=None, cache=None):
         in_bits, out_bits = (None, None) if bits is None else bits
-        query = self._heads(self.query(x, bits=in_bits), self.config.heads)
-        key = self._heads(self.key(x, bits=in_bits), self.config.kv_heads)
-        value = self._heads(self.value(x, bits=in_bits), self.config.kv_heads)
-        if rotation is not None:
-            rotate = fuse(rotary.rotate)
-            query, key = rotate(query, *rotation), rotate(key, *rotation)
+        config = self.config
+        flat = project([self.query, self.key, self.value], x, in_bits)
         state = None
-        if cache is not None:
+        if cache is None:
+            out = attention.attend_flat(*flat, mask, config.head_dim, rotation)
+        else:
+            query, key, value = attention.by_head(
+                *flat, config.head_dim, rotation
+            )
             key, value, state = cache(key, value)
             out = attention.attend_cached(query, key, value, mask)
-        else:
-            out = attention.attend(query, key, value, mask)
-        wide = self.config.heads * self.config.head_dim
-        out = ops.reshape(out, (-1, x.shape[1], wide))
+        out = ops.reshape(out, (-1, x.shape[1], config.heads * config.head_dim))
         return self.output_dense(out, bits=out_bits), state
-
-    def _heads(self, x, heads):
-        return ops.reshape(x, (-1, x.shape[1], heads, self.config.head_dim))
 
     def get_config(self):
         precision = self.precision

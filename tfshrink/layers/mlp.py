@@ -9,6 +9,7 @@ from tfshrink.backend import fuse
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
 from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.layers.switchable_dense import project
 from tfshrink.layers.switchable_dense import SwitchableDense
 
 ACTIVATIONS = {
@@ -67,11 +68,10 @@ class MLP(keras.layers.Layer):
 
     def call(self, x, bits=None):
         in_bits, out_bits = (None, None) if bits is None else bits
-        inner = [self.up(x, bits=in_bits)]
-        if self.gate is not None:
-            inner.insert(0, self.gate(x, bits=in_bits))
+        layers = [self.up] if self.gate is None else [self.gate, self.up]
         activate = fuse(_activation(self.config.activation))
-        return self.down(activate(*inner), bits=out_bits)
+        inner = activate(*project(layers, x, in_bits))
+        return self.down(inner, bits=out_bits)
 
     def compute_output_shape(self, input_shape, bits=None):
         return input_shape

@@ -3,11 +3,15 @@
 import keras
 from keras import ops
 
+from tfshrink.backend import multiply
 from tfshrink.layers.adapter_bank import AdapterBank
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.weight_quantizer import WeightQuantizer
+from tfshrink.ops.low_rank import adapted_matmuls
 from tfshrink.ops.quantize import FULL
 from tfshrink.ops.quantize import quantize_activations
+
+FEW = 16  # tokens a sequence below which merging costs more than it saves
 
 
 class SwitchableDense(keras.layers.Layer):
@@ -74,28 +78,29 @@ class SwitchableDense(keras.layers.Layer):
             self.adapters.build()
 
     def call(self, x, bits=None):
-        if self.tap is not None:
-            self.tap(x)
-        if self.precision is None or bits is None:
-            out = ops.matmul(x, ops.cast(self.kernel, self.compute_dtype))
-        else:
-            bits = ops.convert_to_tensor(bits, "int32")
-            out = self._switched(x, bits)
-        return out if self.bias is None else out + self.bias
+        return project([self], x, bits)[0]
 
-    def _switched(self, x, bits):
-        inside = self.precision.placement == "inside"
+    def kernel_at(self, bits, delta=None):
+        """The kernel in force, in the compute type.
+
+        Args:
+            bits: Scalar integer tensor, or `None`.
+            delta: What to add to the quantized kernel, or `None`.
+        """
         kernel = self.kernel
-        if self.adapters is not None and inside:
+        if self.precision is None or bits is None:
+            return ops.cast(kernel, self.compute_dtype)
+        if self.adapters is not None and self.precision.placement == "inside":
             kernel = kernel + self.adapters.delta(bits)
-        kernel = self.quantizer(kernel, bits)
-        if self.precision.activations:
-            # Full-precision weights have no int8 kernel: floats meet floats.
-            x = ops.where(bits >= FULL, x, quantize_activations(x))
-        out = ops.matmul(x, kernel)
-        if self.adapters is not None and not inside:
-            out = out + self.adapters(x, bits)
-        return out
+        return self.quantizer(kernel, bits, delta)
+
+    def has_side_adapter(self, bits):
+        """Whether an adapter works beside the kernel."""
+        return (
+            bits is not None
+            and self.adapters is not None
+            and self.precision.placement == "side"
+        )
 
     def compute_output_shape(self, input_shape, bits=None):
         return (*input_shape[:-1], self.units)
@@ -108,3 +113,66 @@ class SwitchableDense(keras.layers.Layer):
             "use_bias": self.use_bias,
             "precision": precision and precision.to_json(),
         }
+
+
+def project(layers, x, bits=None):
+    """Runs dense layers that read one input.
+
+    Args:
+        layers: Built `SwitchableDense` layers of one `PrecisionConfig`.
+        x: `(B, T, inputs)`, or `(..., inputs)`.
+        bits: Scalar integer tensor, or `None` for full precision.
+
+    Returns:
+        A list of their outputs, `(..., units)`.
+    """
+    for layer in layers:
+        if layer.tap is not None:
+            layer.tap(x)
+    precision = layers[0].precision
+    if precision is None or bits is None:
+        bits = None
+    else:
+        bits = ops.convert_to_tensor(bits, "int32")
+    x = ops.cast(x, layers[0].compute_dtype)
+    few = x.shape[-2] is not None and x.shape[-2] < FEW
+    if bits is not None and precision.activations:
+        # Full-precision weights have no int8 kernel: floats meet floats.
+        x = ops.where(bits >= FULL, x, quantize_activations(x))
+        few = True  # rounded inputs meet the kernel that ships, unmerged
+    if few or not layers[0].has_side_adapter(bits):
+        outputs = [_alone(layer, x, bits) for layer in layers]
+    else:
+        outputs = _merged(layers, x, bits)
+    return [
+        out if layer.bias is None else out + ops.cast(layer.bias, out.dtype)
+        for layer, out in zip(layers, outputs, strict=True)
+    ]
+
+
+def _alone(layer, x, bits):
+    """Kernel, and the adapter beside it."""
+    out = ops.matmul(x, layer.kernel_at(bits))
+    return (
+        out + layer.adapters(x, bits) if layer.has_side_adapter(bits) else out
+    )
+
+
+def _merged(layers, x, bits):
+    """The adapters inside the kernels."""
+    kernels, downs, ups = [], [], []
+    for layer in layers:
+        own = layer.adapters.factors(bits)
+        down, up = (ops.cast(factor, x.dtype) for factor in own)
+        delta = ops.stop_gradient(multiply(down, up, transpose_a=True))
+        kernels.append(layer.kernel_at(bits, delta))
+        downs.append(down)
+        ups.append(up)
+    rows = ops.reshape(x, (-1, x.shape[-1]))
+    leading = ops.shape(x)[:-1]
+    return [
+        ops.reshape(out, (*leading, layer.units))
+        for layer, out in zip(
+            layers, adapted_matmuls(rows, kernels, downs, ups), strict=True
+        )
+    ]

@@ -30,9 +30,10 @@ class WeightQuantizer(keras.layers.Layer):
     Call arguments:
         weight: Full-precision weight.
         bits: Scalar integer tensor.
+        delta: What to add to the quantized weight, of its shape, or `None`.
 
     Returns:
-        The weight at `bits`, float32, of the same shape.
+        The weight at `bits`, in the compute type, of the same shape.
 
     Raises:
         UserError: when the group does not divide the inputs.
@@ -115,15 +116,16 @@ class WeightQuantizer(keras.layers.Layer):
         fine = quantize.round_bfloat16(ops.exp(fine))
         return ops.where(bits <= max(self.fine_widths), fine, scale)
 
-    def call(self, weight, bits):
+    def call(self, weight, bits, delta=None):
         bits = ops.convert_to_tensor(bits, "int32")
-        quantized = fuse(
-            _quantizer(self.axis, self.precision.banked, self.compute_dtype)
-        )
-        if self.bank is None:
-            return quantized(weight, self.scale(bits), bits)
-        codes = _lookup(self.bank, self.precision.banked, bits)
-        return quantized(weight, self.scale(bits), bits, codes)
+        banked = () if self.bank is None else self.precision.banked
+        arguments = [weight, self.scale(bits), bits]
+        if banked:
+            arguments.append(_lookup(self.bank, banked, bits))
+        if delta is not None:
+            arguments.append(delta)
+        quantized = _quantizer(self.axis, banked, self.compute_dtype)
+        return fuse(quantized)(*arguments)
 
     def rows(self, table, tokens, bits):
         """Looks up and quantizes only the rows of a table that are needed.
@@ -243,14 +245,27 @@ class WeightQuantizer(keras.layers.Layer):
 def _quantizer(axis, banked, dtype):
     """Shared weight or codes to the weight at `bits`, in one pass."""
 
-    def quantized(weight, scale, bits, codes=None):
-        out = quantize.quantize_weight(weight, scale, bits, axis=axis)
-        if codes is not None:
-            own = quantize.dequantize_weight(codes, scale, bits, axis=axis)
-            out = ops.where(_is_one_of(bits, banked), own, out)
-        return ops.cast(out, dtype)
+    def finished(weight, delta):
+        if delta:
+            weight = weight + ops.cast(delta[0], "float32")
+        return ops.cast(weight, dtype)
 
-    return quantized
+    def shared(weight, scale, bits, *delta):
+        weight = quantize.quantize_weight(weight, scale, bits, axis=axis)
+        return finished(weight, delta)
+
+    def own(weight, scale, bits, codes, *delta):
+        def from_codes():
+            levels = quantize.dequantize_weight(codes, scale, bits, axis=axis)
+            return finished(levels, delta)
+
+        return ops.cond(
+            _is_one_of(bits, banked),
+            from_codes,
+            lambda: shared(weight, scale, bits, *delta),
+        )
+
+    return own if banked else shared
 
 
 def _lookup(bank, widths, bits):

@@ -1,18 +1,51 @@
 """Scaled dot-product attention with grouped queries."""
 
+import functools
+
+import keras
 from keras import ops
 
+from tfshrink.backend import all_slopes
+from tfshrink.backend import first_slope
 from tfshrink.backend import fuse
+from tfshrink.backend import multiply
+from tfshrink.backend import softmax
+from tfshrink.ops import rotary
+from tfshrink.ops.rows import row_sum
 
 
-def _masked_softmax(scores, mask):
-    """Softmax over the last axis in float32; masked places get zero."""
-    wide = ops.cast(scores, "float32")
-    wide = ops.where(mask, wide, -1e30)
-    wide = wide - ops.stop_gradient(ops.max(wide, axis=-1, keepdims=True))
-    exponentials = ops.exp(wide)
-    total = ops.sum(exponentials, axis=-1, keepdims=True)
-    return ops.cast(exponentials / total, scores.dtype)
+def by_head(query, key, value, width, rotation=None):
+    """Takes heads apart and rotates queries and keys.
+
+    Args:
+        query: `(B, T, H D)`.
+        key: `(B, T, H_kv D)`.
+        value: Of the same shape.
+        width: Head width D.
+        rotation: `(cosine, sine)` of `rotary.tables`, or `None`.
+
+    Returns:
+        `(query, key, value)`: `(B, T, H or H_kv, D)`.
+    """
+    return fuse(_splitter(width))(query, key, value, *(rotation or ()))
+
+
+def attend_flat(query, key, value, mask, width, rotation=None):
+    """Self-attention among the tokens of one call.
+
+    Args:
+        query: `(B, T, H D)`, as in `by_head`.
+        key: `(B, T, H_kv D)`.
+        value: Of the same shape.
+        mask: Boolean `(B or 1, T, T)`, true where a query may look.
+        width: Head width D.
+        rotation: `(cosine, sine)`, or `None`.
+
+    Returns:
+        `(B, T, H, D)`.
+    """
+    arranged = _arranged_flat(query, key, value, width, rotation or ())
+    return _by_token(_attend(*arranged, mask), query.shape[1])
 
 
 def attend(query, key, value, mask):
@@ -27,9 +60,8 @@ def attend(query, key, value, mask):
     Returns:
         `(B, T, H, D)`.
     """
-    key = ops.transpose(key, (0, 2, 3, 1))
-    value = ops.transpose(value, (0, 2, 1, 3))
-    return _attend(query, key, value, mask)
+    arranged = _arranged(query, key, value)
+    return _by_token(_attend(*arranged, mask), query.shape[1])
 
 
 def attend_cached(query, key, value, mask):
@@ -45,25 +77,139 @@ def attend_cached(query, key, value, mask):
     Returns:
         `(B, T, H, D)`.
     """
-    return _attend(query, ops.transpose(key, (0, 1, 3, 2)), value, mask)
+    grouped = _by_group(query, key.shape[1])
+    key = ops.transpose(key, (0, 1, 3, 2))
+    return _by_token(_attend(grouped, key, value, mask), query.shape[1])
 
 
 def _attend(query, key, value, mask):
-    """Attention with keys `(B, H_kv, D, S)`, values `(B, H_kv, S, D)`."""
-    _, length, heads, width = query.shape
-    kv_heads = key.shape[1]
-    shared = heads // kv_heads
+    """Attention of arranged queries, keys and values; output `_by_group`."""
     dtype = query.dtype
+    key, value = ops.cast(key, dtype), ops.cast(value, dtype)
+
+    @keras.ops.custom_gradient
+    def differentiable(query, key, value):
+        weights = _weights(ops.matmul(query, key), mask)
+        out = ops.matmul(weights, value)
+
+        def backward(*slopes, **_):
+            slope = first_slope(slopes)
+            by_weights = multiply(slope, value, transpose_b=True)
+            by_scores = fuse(_softmax_gradient)(weights, by_weights, out, slope)
+            return (
+                multiply(by_scores, key, transpose_b=True),
+                multiply(query, by_scores, transpose_a=True),
+                multiply(weights, slope, transpose_a=True),
+            )
+
+        return out, backward
+
+    return differentiable(query, key, value)
+
+
+def _weights(scores, mask):
+    """Softmax of scores `(B, H_kv, G T, S)`; masked places get zero."""
+    _, kv_heads, rows, cached = scores.shape
+    length = mask.shape[-2]
+    shape = (-1, kv_heads, rows // length, length, cached)
+    scores = ops.reshape(scores, shape)
+    weights = softmax(fuse(_masked)(scores, mask[:, None, None]))
+    return ops.reshape(weights, (-1, kv_heads, rows, cached))
+
+
+def _masked(scores, mask):
+    return ops.where(mask, scores, ops.cast(-1e30, scores.dtype))
+
+
+def _softmax_gradient(weights, by_weights, out, slope):
+    """Gradient in the scores.
+
+    The sum that a softmax's gradient subtracts from a row is that of the
+    output times its own gradient, which is shorter.
+
+    Reference: Dao et al., FlashAttention, arXiv:2205.14135, appendix B.2.
+    """
+    dtype = weights.dtype
+    weights, by_weights, out, slope = (
+        ops.cast(x, "float32") for x in (weights, by_weights, out, slope)
+    )
+    return ops.cast(weights * (by_weights - row_sum(out * slope)), dtype)
+
+
+@functools.cache
+def _splitter(width):
+    def heads(x):
+        return ops.reshape(x, (-1, x.shape[1], x.shape[2] // width, width))
+
+    def split(query, key, value, *rotation):
+        query, key, value = heads(query), heads(key), heads(value)
+        if rotation:
+            query = rotary.rotate(query, *rotation)
+            key = rotary.rotate(key, *rotation)
+        return query, key, value
+
+    return split
+
+
+def _arranged_flat(query, key, value, width, rotation):
+    """`_arranged` of rotated heads; the way back is as direct."""
+
+    @keras.ops.custom_gradient
+    def differentiable(*flat):
+        def backward(*slopes, **_):
+            slopes = all_slopes(slopes)
+            return fuse(_flatten)(*slopes, *rotation)
+
+        return fuse(_arranger(width))(*flat, *rotation), backward
+
+    return differentiable(query, key, value)
+
+
+@functools.cache
+def _arranger(width):
+    split = _splitter(width)
+    return lambda *flat: _arranged(*split(*flat))
+
+
+def _flatten(query, key, value, *rotation):
+    """Transpose of `_arranger`: a rotation's transpose turns back."""
+    length, width = value.shape[2:]
+    query = _by_token(query * (width**-0.5), length)
+    key = ops.transpose(key, (0, 3, 1, 2))
+    value = ops.transpose(value, (0, 2, 1, 3))
+    if rotation:
+        cosine, sine = rotation
+        query = rotary.rotate(query, cosine, -sine)
+        key = rotary.rotate(key, cosine, -sine)
+    return [
+        ops.reshape(x, (-1, length, x.shape[2] * width))
+        for x in (query, key, value)
+    ]
+
+
+def _arranged(query, key, value):
+    """`_by_group` queries, keys `(B, H_kv, D, S)`, values `(B, H_kv, S, D)`."""
+    return (
+        _by_group(query, key.shape[2]),
+        ops.transpose(key, (0, 2, 3, 1)),
+        ops.transpose(value, (0, 2, 1, 3)),
+    )
+
+
+def _by_group(query, kv_heads):
+    """Scaled queries `(B, H_kv, G T, D)`: G heads share keys and values."""
+    _, length, heads, width = query.shape
+    shared = heads // kv_heads
     query = query * (width**-0.5)
     query = ops.reshape(query, (-1, length, kv_heads, shared, width))
-    query = ops.transpose(query, (0, 2, 3, 1, 4))  # (B, H_kv, G, T, D)
-    query = ops.reshape(query, (-1, kv_heads, shared * length, width))
-    scores = ops.matmul(query, ops.cast(key, dtype))  # (B, H_kv, G * T, S)
-    cached = key.shape[-1]
-    scores = ops.reshape(scores, (-1, kv_heads, shared, length, cached))
-    weights = fuse(_masked_softmax)(scores, mask[:, None, None])
-    weights = ops.reshape(weights, (-1, kv_heads, shared * length, cached))
-    out = ops.matmul(weights, ops.cast(value, dtype))
+    query = ops.transpose(query, (0, 2, 3, 1, 4))
+    return ops.reshape(query, (-1, kv_heads, shared * length, width))
+
+
+def _by_token(out, length):
+    """Undoes `_by_group`: `(B, T, H, D)`."""
+    _, kv_heads, rows, width = out.shape
+    shared = rows // length
     out = ops.reshape(out, (-1, kv_heads, shared, length, width))
     out = ops.transpose(out, (0, 3, 1, 2, 4))
-    return ops.reshape(out, (-1, length, heads, width))
+    return ops.reshape(out, (-1, length, kv_heads * shared, width))

@@ -9,11 +9,16 @@ from keras import ops
 from tfshrink import backend
 from tfshrink.errors import UserError
 from tfshrink.models.effective_weights import weights_in_force
+from tfshrink.ops.head_loss import distributions
 from tfshrink.ops.head_loss import head_loss
+from tfshrink.training.adam import FusedAdam
 from tfshrink.training.devices import spread_rows
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
 
+# The teacher's distributions over a batch are kept up to this size; beyond it
+# every plan runs the teacher's head again.
+KEPT_BYTES = 2**29
 RATES = {
     "adapters": 1e-3,
     "latents": 3e-2,
@@ -93,9 +98,7 @@ class Trainer:
         ]
         self.optimizers = {}
         for name, variables in self.parts.items():
-            optimizer = keras.optimizers.Adam(
-                self.rates[name], beta_2=0.99, name=name
-            )
+            optimizer = FusedAdam(self.rates[name], beta_2=0.99, name=name)
             optimizer.build(variables)
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
@@ -107,7 +110,7 @@ class Trainer:
             for v in self.parts.get(name, ())
         }
         self._teach = backend.Compiled(
-            self._teacher_hidden, self.model.variables
+            self._teacher_outputs, self.model.variables
         )
         self._accumulate = backend.Compiled(self._term, everything)
         self._apply = backend.Compiled(self._update, everything + state)
@@ -176,14 +179,24 @@ class Trainer:
 
     def _teacher(self, batch):
         if not self.distill:
-            return None
+            return {}
         return self._teach(batch["tokens"], self._frozen)
 
-    def _teacher_hidden(self, tokens, frozen):
-        if not frozen:
-            return self.model.hidden(tokens)
+    def _teacher_outputs(self, tokens, frozen):
+        """What the teacher says: its distributions where they are small."""
+        frozen = frozen or {}
         with weights_in_force(self.model, frozen):
-            return self.model.hidden(tokens)
+            hidden = self._predicting(self.model.hidden(tokens))
+            kernel = self.model.head_kernel()
+        size = hidden.shape[0] * kernel.shape[0]
+        size *= 2 if self.model.compute_dtype == "bfloat16" else 4
+        if size > KEPT_BYTES:
+            return {"hidden": hidden}
+        return {"known": distributions(hidden, kernel)}
+
+    def _predicting(self, hidden):
+        """States `(B (T - 1), C)` of the tokens that have a next one."""
+        return ops.reshape(hidden[:, :-1], (-1, self.model.config.width))
 
     def _terms(self, update, batches, teachers):
         """Adds up the gradients of an update; yields its losses."""
@@ -201,9 +214,13 @@ class Trainer:
                     )
                     for i in term.learns_from
                 ]
-                full = [] if teachers[index] is None else [teachers[index]]
                 loss, entropy, hidden = self._accumulate(
-                    batch["tokens"], batch["mask"], bits, share, full, guides
+                    batch["tokens"],
+                    batch["mask"],
+                    bits,
+                    share,
+                    teachers[index],
+                    guides,
                 )
                 outputs[place][index] = hidden
                 values.append((float(loss), float(entropy)))
@@ -211,37 +228,32 @@ class Trainer:
             results.append((term.plan, float(loss), float(entropy)))
         return results
 
-    def _term(self, tokens, mask, bits, share, full, guides):
+    def _term(self, tokens, mask, bits, share, teacher, guides):
         """Loss of one plan on one batch; its gradient joins the sums."""
+        head = self.model.head_kernel
 
         def forward():
-            width = self.model.config.width
-            hidden = self.model.hidden(tokens, bits)
-            teachers = [(x, None) for x in full] + list(guides)
-            teachers = [
-                (
-                    ops.reshape(x[:, :-1], (-1, width)),
-                    self.model.head_kernel(own),
-                )
-                for x, own in teachers
-            ]
-            # Without the full-precision teacher the text itself teaches.
-            weight = self.cross_entropy if full else 1.0
+            hidden = self._predicting(self.model.hidden(tokens, bits))
+            pairs = [(states, head(own)) for states, own in guides]
+            if "hidden" in teacher:
+                pairs.append((teacher["hidden"], head()))
             loss, entropy = head_loss(
-                ops.reshape(hidden[:, :-1], (-1, width)),
-                self.model.head_kernel(bits),
+                hidden,
+                head(bits),
                 ops.reshape(tokens[:, 1:], (-1,)),
                 ops.reshape(mask[:, 1:], (-1,)),
-                cross_entropy=weight,
-                teachers=teachers,
+                # Without the full-precision teacher the text itself teaches.
+                cross_entropy=self.cross_entropy if teacher else 1.0,
+                teachers=pairs,
+                known=[teacher["known"]] if "known" in teacher else [],
             )
             return loss, (entropy, hidden)
 
         loss, extra, gradients = backend.value_and_gradients(
-            forward, self.variables
+            forward, self.variables, dense=False
         )
         for total, gradient in zip(self.sums, gradients, strict=True):
-            total.assign(total + share * ops.cast(gradient, "float32"))
+            backend.add_gradient(total, gradient, share)
         return loss, extra[0], ops.stop_gradient(extra[1])
 
     def _move(self, step, update):
@@ -260,7 +272,7 @@ class Trainer:
         for index, (name, variables) in enumerate(self.parts.items()):
             stop = start + len(variables)
             sums = self.sums[start:stop]
-            power = sum(ops.sum(ops.square(total.value)) for total in sums)
+            power = sum(backend.fuse(_power)(total) for total in sums)
             factor = ops.minimum(1.0, self.clip / (ops.sqrt(power) + 1e-12))
             gradients = [total.value * factor for total in sums]
             optimizer = self.optimizers[name]
@@ -289,3 +301,7 @@ class Trainer:
                 "a lower --learning_rate, or --resume from the last "
                 "checkpoint, may help."
             )
+
+
+def _power(x):
+    return ops.sum(ops.square(x))
