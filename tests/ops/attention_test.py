@@ -1,3 +1,5 @@
+from unittest import mock
+
 import keras
 import numpy as np
 from absl.testing import parameterized
@@ -8,9 +10,10 @@ from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.backend import Compiled
 from tfshrink.backend import value_and_gradients
+from tfshrink.ops import attention
 from tfshrink.ops import rotary
 from tfshrink.ops.attention import attend
-from tfshrink.ops.attention import attend_flat
+from tfshrink.ops.attention import attend_causal
 
 
 def random_inputs(heads, kv_heads, length=5, cached=7):
@@ -122,30 +125,32 @@ class GradientTest(TestCase):
             atol=1e-5,
         )
 
-    @parameterized.parameters(True, False)
-    def test_flat_attention_rotates_and_turns_gradients_back(self, rotated):
-        *inputs, mask = random_inputs(4, 2, length=7)
-        flat = [x.reshape(2, 7, -1) for x in inputs]
-        mask = ops.convert_to_tensor(mask)
+    @parameterized.product(
+        rotated=(True, False), length=(7, 8), grouped=((4, 2), (6, 2))
+    )
+    def test_causal_attention_in_blocks(self, rotated, length, grouped):
+        heads, kv_heads = grouped
+        *inputs, _ = random_inputs(heads, kv_heads, length, length)
+        flat = [x.reshape(2, length, -1) for x in inputs]
+        mask = ops.convert_to_tensor(np.tri(length, dtype=bool)[None])
         rotation = None
         if rotated:
             inverse = rotary.frequencies(4, 1e4)
-            rotation = rotary.tables(ops.arange(7)[None], inverse)
+            rotation = rotary.tables(ops.arange(length)[None], inverse)
 
-        def split(query, key, value):
+        def whole(*flat):
             query, key, value = (
-                ops.reshape(x, (2, 7, -1, 4)) for x in (query, key, value)
+                ops.reshape(x, (2, length, -1, 4)) for x in flat
             )
             if rotated:
                 query = rotary.rotate(query, *rotation)
                 key = rotary.rotate(key, *rotation)
-            return plain(query, key, value, mask)
+            out = plain(query, key, value, mask)
+            return ops.reshape(out, (2, length, -1))
 
-        self.assertAllClose(
-            self.differentiate(
-                lambda *x: attend_flat(*x, mask, 4, rotation), *flat
-            ),
-            self.differentiate(split, *flat),
-            rtol=1e-4,
-            atol=1e-5,
-        )
+        with mock.patch.object(attention, "SPLIT_FROM", 8):
+            found = self.differentiate(
+                lambda *x: attend_causal(*x, 4, rotation), *flat
+            )
+        expected = self.differentiate(whole, *flat)
+        self.assertAllClose(found, expected, rtol=1e-4, atol=1e-5)

@@ -21,7 +21,8 @@ class Attention(keras.layers.Layer):
         x: `(B, T, C)`.
         bits: `(in_bits, out_bits)` scalar tensors, or `None`.
         rotation: `(cosine, sine)` of this step's positions, or `None`.
-        mask: Boolean `(B or 1, T, S)`.
+        visible: Boolean `(B or 1, T, S)`; without a cache `None` means that
+            a token sees itself and those before it.
         cache: Function of this step's keys and values to all that are
             cached, `(B, H_kv, S, D)`, and the new state (`KVCache.append`
             of a state and a column), or `None`.
@@ -65,20 +66,21 @@ class Attention(keras.layers.Layer):
             "output", config.width, config.attention_out_bias, wide
         )
 
-    def call(self, x, bits=None, rotation=None, mask=None, cache=None):
+    def call(self, x, bits=None, rotation=None, visible=None, cache=None):
         in_bits, out_bits = (None, None) if bits is None else bits
-        config = self.config
         flat = project([self.query, self.key, self.value], x, in_bits)
-        state = None
-        if cache is None:
-            out = attention.attend_flat(*flat, mask, config.head_dim, rotation)
+        width, state = self.config.head_dim, None
+        if cache is None and visible is None:
+            out = attention.attend_causal(*flat, width, rotation)
         else:
-            query, key, value = attention.by_head(
-                *flat, config.head_dim, rotation
-            )
-            key, value, state = cache(key, value)
-            out = attention.attend_cached(query, key, value, mask)
-        out = ops.reshape(out, (-1, x.shape[1], config.heads * config.head_dim))
+            query, key, value = attention.by_head(*flat, width, rotation)
+            attend = attention.attend
+            if cache is not None:
+                key, value, state = cache(key, value)
+                attend = attention.attend_cached
+            out = attend(query, key, value, visible)
+            wide = self.config.heads * width
+            out = ops.reshape(out, (-1, x.shape[1], wide))
         return self.output_dense(out, bits=out_bits), state
 
     def get_config(self):

@@ -21,7 +21,7 @@ class Block(keras.layers.Layer):
         x: `(B, T, C)`.
         bits: Integer tensor `(4,)`: attention_in, attention_out, mlp_in,
             mlp_out; or `None` for full precision.
-        rotation, mask, cache: As in `Attention`.
+        rotation, visible, cache: As in `Attention`.
 
     Returns:
         `(output, state)`: `(B, T, C)`, and the new cache state or `None`.
@@ -57,7 +57,7 @@ class Block(keras.layers.Layer):
         self.mlp = MLP(config, self.precision, dtype=policy, name="mlp")
         self.mlp.build(input_shape)
 
-    def call(self, x, bits=None, rotation=None, mask=None, cache=None):
+    def call(self, x, bits=None, rotation=None, visible=None, cache=None):
         x = ops.cast(x, self.compute_dtype)
         attention_bits = mlp_bits = None
         if bits is not None:
@@ -65,7 +65,11 @@ class Block(keras.layers.Layer):
             attention_bits = (bits[0], bits[1])
             mlp_bits = (bits[2], bits[3])
         out, state = self.attention(
-            self.attention_norm(x), attention_bits, rotation, mask, cache=cache
+            self.attention_norm(x),
+            attention_bits,
+            rotation,
+            visible,
+            cache=cache,
         )
         x = x + out
         return x + self.mlp(self.mlp_norm(x), mlp_bits), state

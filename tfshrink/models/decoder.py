@@ -156,11 +156,10 @@ class Decoder(keras.Model):
                 f"sequence. Received: {length}"
             )
         columns = ops.arange(length)
-        mask = (columns[None, :] <= columns[:, None])[None]
         x, rotation = self.embed(tokens, columns[None], bits)
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
-            run = _forward(block, own, rotation, mask)
+            run = _forward(block, own, rotation)
             x = keras.remat(run)(x) if self.remat else run(x)
         return self.final_norm(x)
 
@@ -260,10 +259,10 @@ def block_name(config, index):
     return f"block_{index:0{digits}d}"
 
 
-def _forward(block, bits, rotation, mask):
+def _forward(block, bits, rotation):
     """The block as a function of `x`; recomputing takes tensors alone."""
 
     def run(x):
-        return block(x, bits, rotation, mask)[0]
+        return block(x, bits, rotation)[0]
 
     return run

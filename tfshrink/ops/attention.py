@@ -3,6 +3,7 @@
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfshrink.backend import all_slopes
@@ -12,6 +13,9 @@ from tfshrink.backend import multiply
 from tfshrink.backend import softmax
 from tfshrink.ops import rotary
 from tfshrink.ops.rows import row_sum
+
+# From this length on, two blocks of queries beat one on a CPU, and beat more.
+SPLIT_FROM = 256
 
 
 def by_head(query, key, value, width, rotation=None):
@@ -30,22 +34,36 @@ def by_head(query, key, value, width, rotation=None):
     return fuse(_splitter(width))(query, key, value, *(rotation or ()))
 
 
-def attend_flat(query, key, value, mask, width, rotation=None):
-    """Self-attention among the tokens of one call.
+def attend_causal(query, key, value, width, rotation=None):
+    """Attention of each token to itself and those before it.
+
+    Queries go in two blocks, so that half of what the mask would silence is
+    never computed.
 
     Args:
         query: `(B, T, H D)`, as in `by_head`.
         key: `(B, T, H_kv D)`.
         value: Of the same shape.
-        mask: Boolean `(B or 1, T, T)`, true where a query may look.
         width: Head width D.
         rotation: `(cosine, sine)`, or `None`.
 
     Returns:
-        `(B, T, H, D)`.
+        `(B, T, H D)`.
     """
-    arranged = _arranged_flat(query, key, value, width, rotation or ())
-    return _by_token(_attend(*arranged, mask), query.shape[1])
+    length = query.shape[1]
+    *queries, key, value = _arranged_flat(
+        query, key, value, width, rotation or ()
+    )
+    size = length // len(queries)
+    outputs = []
+    for index, own in enumerate(queries):
+        stop = (index + 1) * size
+        places = np.arange(stop)
+        mask = places <= np.arange(stop - size, stop)[:, None]
+        outputs.append(
+            _attend(own, key[..., :stop], value[:, :, :stop], mask[None])
+        )
+    return fuse(_collector(size))(*outputs)
 
 
 def attend(query, key, value, mask):
@@ -109,6 +127,7 @@ def _attend(query, key, value, mask):
 
 def _weights(scores, mask):
     """Softmax of scores `(B, H_kv, G T, S)`; masked places get zero."""
+    mask = ops.convert_to_tensor(mask)
     _, kv_heads, rows, cached = scores.shape
     length = mask.shape[-2]
     shape = (-1, kv_heads, rows // length, length, cached)
@@ -152,13 +171,18 @@ def _splitter(width):
 
 
 def _arranged_flat(query, key, value, width, rotation):
-    """`_arranged` of rotated heads; the way back is as direct."""
+    """Rotated queries in blocks, keys and values; the way back is as direct.
+
+    Returns:
+        A tuple: blocks of queries `_by_group`, then keys and values as
+        `_arranged` has them.
+    """
 
     @keras.ops.custom_gradient
     def differentiable(*flat):
         def backward(*slopes, **_):
             slopes = all_slopes(slopes)
-            return fuse(_flatten)(*slopes, *rotation)
+            return fuse(_flattener(len(slopes) - 2))(*slopes, *rotation)
 
         return fuse(_arranger(width))(*flat, *rotation), backward
 
@@ -168,23 +192,56 @@ def _arranged_flat(query, key, value, width, rotation):
 @functools.cache
 def _arranger(width):
     split = _splitter(width)
-    return lambda *flat: _arranged(*split(*flat))
+
+    def arrange(*flat):
+        query, key, value = split(*flat)
+        blocks = ops.split(query, _blocks(query.shape[1]), axis=1)
+        _, key, value = _arranged(query, key, value)
+        heads = key.shape[1]
+        return (*[_by_group(block, heads) for block in blocks], key, value)
+
+    return arrange
 
 
-def _flatten(query, key, value, *rotation):
+def _blocks(length):
+    return 2 if length >= SPLIT_FROM and length % 2 == 0 else 1
+
+
+@functools.cache
+def _collector(size):
+    """Joins blocks of `size` tokens that are `_by_group`: `(B, T, H D)`."""
+
+    def collect(*blocks):
+        whole = ops.concatenate([_by_token(x, size) for x in blocks], axis=1)
+        _, length, heads, width = whole.shape
+        return ops.reshape(whole, (-1, length, heads * width))
+
+    return collect
+
+
+@functools.cache
+def _flattener(blocks):
     """Transpose of `_arranger`: a rotation's transpose turns back."""
-    length, width = value.shape[2:]
-    query = _by_token(query * (width**-0.5), length)
-    key = ops.transpose(key, (0, 3, 1, 2))
-    value = ops.transpose(value, (0, 2, 1, 3))
-    if rotation:
-        cosine, sine = rotation
-        query = rotary.rotate(query, cosine, -sine)
-        key = rotary.rotate(key, cosine, -sine)
-    return [
-        ops.reshape(x, (-1, length, x.shape[2] * width))
-        for x in (query, key, value)
-    ]
+
+    def flatten(*arguments):
+        queries, (key, value) = arguments[:blocks], arguments[blocks:][:2]
+        length, width = value.shape[2:]
+        query = ops.concatenate(
+            [_by_token(x * (width**-0.5), length // blocks) for x in queries],
+            axis=1,
+        )
+        key = ops.transpose(key, (0, 3, 1, 2))
+        value = ops.transpose(value, (0, 2, 1, 3))
+        if arguments[blocks + 2 :]:
+            cosine, sine = arguments[blocks + 2 :]
+            query = rotary.rotate(query, cosine, -sine)
+            key = rotary.rotate(key, cosine, -sine)
+        return [
+            ops.reshape(x, (-1, length, x.shape[2] * width))
+            for x in (query, key, value)
+        ]
+
+    return flatten
 
 
 def _arranged(query, key, value):

@@ -32,9 +32,11 @@ def uneven(model):
 
 
 class InitialiseTest(TestCase):
-    @parameterized.parameters("gptq", "blockwise")
-    def test_calibrated_blocks_beat_rounding(self, method):
-        model = tiny.model(fit=False, **BANK)
+    @parameterized.parameters(
+        ("gptq", ()), ("blockwise", ()), ("blockwise", (2, 4))
+    )
+    def test_calibrated_blocks_beat_rounding(self, method, ranks):
+        model = tiny.model(fit=False, **{**BANK, "ranks": ranks})
         done = []
         reports = initialise(
             model,
@@ -47,11 +49,28 @@ class InitialiseTest(TestCase):
         self.assertEqual([r.block for r in reports], ["block_00", "block_01"])
         for report in reports:
             self.assertEqual(report.bits, 3)
-            self.assertGreater(report.before, 0.0)
-            self.assertLess(report.error, report.before, report)
+            self.assertGreater(report.nearest, 0.0)
+            self.assertLess(report.rounded, report.nearest, report)
+            check = self.assertLess
+            if method == "gptq":
+                check = self.assertEqual
+            check(report.error, report.rounded, report)
         codes = to_numpy(model.blocks[0].mlp.up.quantizer.bank)
         self.assertEqual(codes.dtype, np.int8)
         self.assertAllEqual(np.unique(codes), np.arange(-3, 4))
+
+    @parameterized.parameters(0.5, 9.0)
+    def test_a_fit_that_does_harm_is_undone(self, rate):
+        def codes_and_scales(method, **fit):
+            model = tiny.model(fit=False, **BANK)
+            (first, *_) = initialise(model, TOKENS, method=method, fit=fit)
+            return first, [to_numpy(v) for v in model.blocks[0].variables]
+
+        rates = {"scales": rate, "latents": rate}
+        spoiled, values = codes_and_scales("blockwise", rates=rates)
+        rounded, expected = codes_and_scales("gptq")
+        self.assertEqual(spoiled.error, rounded.error)
+        self.assertAllClose(values, expected)
 
     def test_rounding_methods_need_no_tokens(self):
         for method in ("rtn", "mse"):
@@ -82,7 +101,7 @@ class AwqTest(TestCase):
         self.assertLen(folds(model), 2 * groups)
         for report in reports:
             self.assertEqual(report.bits, 3)
-            self.assertLess(report.error, report.before, report)
+            self.assertLess(report.error, report.nearest, report)
         after = to_numpy(model(TOKENS))
         self.assertAllClose(after, full, rtol=1e-3, atol=1e-3)
         low = to_numpy(model(TOKENS, plan_bits(3)))
@@ -118,7 +137,7 @@ class CaptureTest(TestCase):
         self.assertAllClose(magnitude, np.abs(x).mean(0), rtol=1e-4)
         full = runner.outputs(states, quantized=False)
         bits = np.array([16] * 4, "int32")
-        same, _ = block(states, bits, *runner.context)
+        same, _ = block(states, bits, runner.rotation)
         self.assertAllClose(full, same, rtol=1e-4, atol=1e-4)
 
     def test_relative_error_matches_a_table_worked_by_hand(self):

@@ -48,7 +48,13 @@ def activation_aware(model, tokens, *, progress=None):
         runner.load(block)
         error = relative_error(runner.outputs(states, quantized=True), wanted)
         reports.append(
-            BlockReport(block=block.name, bits=bits, error=error, before=before)
+            BlockReport(
+                block=block.name,
+                bits=bits,
+                nearest=before,
+                rounded=error,
+                error=error,
+            )
         )
         states = wanted
         if progress is not None:

@@ -12,15 +12,17 @@ class BlockReport:
     Args:
         block: Block name.
         bits: Bit-width.
-        error: Relative squared error of the block's output after
-            initialisation, on the inputs the block was initialised with.
-        before: The same with rounding alone inside this block.
+        nearest: Relative squared error of the block's output, on the inputs
+            it was initialised with, after rounding to nearest.
+        rounded: The same after the codes were chosen (GPTQ, AWQ).
+        error: The same in the end.
     """
 
     block: str
     bits: int
+    nearest: float
+    rounded: float
     error: float
-    before: float
 
 
 def relative_error(output, wanted):

@@ -1,25 +1,30 @@
 """Fits one block at a time to its full-precision output."""
 
-import keras
 import numpy as np
 from keras import ops
 
 from tfshrink import backend
+from tfshrink.training.adam import FusedAdam
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import cosine_rate
 
-RATES = {"latents": 2e-2, "scales": 2e-3, "adapters": 1e-3}
+# Peak rates at 2 bits; finer grids need less correction.
+RATES = {"latents": 1e-2, "scales": 3e-2, "adapters": 5e-3}
+# Adam's first steps are as long as all others, whatever the gradient: without
+# a long rise they throw away what rounding has found.
+WARMUP = 0.3
 
 
 class BlockFitter:
-    """Trains codes and scales of a block against its own output.
+    """Trains scales and adapters of a block against its own output.
 
     Args:
         runner: `BlockRunner`, whose scratch block is trained.
-        parts: Which of `latents`, `scales`, `adapters` to train.
+        parts: Which of `latents`, `scales`, `adapters` to train. Default:
+            scales and adapters, or scales and latents without adapters.
         epochs: Passes over the calibration sequences.
         batch_size: Sequences a step.
-        rates: Learning rates over `RATES`.
+        rates: Peak learning rates over those of the bit-width.
         seed: Of the order of the sequences.
 
     Reference: Chen et al., EfficientQAT, arXiv:2407.11062, section 3.2.
@@ -29,25 +34,30 @@ class BlockFitter:
         self,
         runner,
         *,
-        parts=("latents", "scales"),
+        parts=None,
         epochs=2,
-        batch_size=8,
+        batch_size=2,
         rates=None,
         seed=0,
     ):
         self.runner = runner
         self.epochs = epochs
         self.batch_size = batch_size
-        self.rates = {**RATES, **(rates or {})}
+        shrink = 2.0 ** ((2 - runner.bits) / 3)
+        own = {name: shrink * rate for name, rate in RATES.items()}
+        self.rates = {**own, **(rates or {})}
         self.seed = seed
         trainable = runner.block.trainable_variables
+        if parts is None:
+            has_adapters = any(PARTS["adapters"](v.path) for v in trainable)
+            parts = ("scales", "adapters" if has_adapters else "latents")
         self.variables = {
             name: [v for v in trainable if PARTS[name](v.path)]
             for name in parts
         }
         self.optimizers = {}
         for name, variables in self.variables.items():
-            optimizer = keras.optimizers.Adam(self.rates[name], beta_2=0.99)
+            optimizer = FusedAdam(self.rates[name], beta_2=0.99)
             optimizer.build(variables)
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
@@ -80,7 +90,10 @@ class BlockFitter:
             for step in range(steps):
                 rows = order[step * size : (step + 1) * size]
                 rate = cosine_rate(
-                    epoch * steps + step, total=steps * self.epochs, peak=1.0
+                    epoch * steps + step,
+                    total=steps * self.epochs,
+                    peak=1.0,
+                    warmup=WARMUP,
                 )
                 losses.append(
                     self._step(

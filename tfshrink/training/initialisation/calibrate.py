@@ -64,16 +64,21 @@ def initialise(
             if wanted is None:
                 wanted = runner.outputs(target, quantized=False)
             states = streams[bits]
-            start = _round(runner, states, wanted)
+            nearest, outputs = _round(runner, states, wanted)
+            rounded = relative_error(outputs, wanted)
             if fitters:
-                fitters[bits].fit(states, wanted)
+                outputs = _fitted(
+                    runner, fitters[bits], block, states, wanted, outputs
+                )
             runner.store(block)
-            runner.load(block)
-            streams[bits] = runner.outputs(states, quantized=True)
-            error = relative_error(streams[bits], wanted)
+            streams[bits] = outputs
             reports.append(
                 BlockReport(
-                    block=block.name, bits=bits, error=error, before=start
+                    block=block.name,
+                    bits=bits,
+                    nearest=nearest,
+                    rounded=rounded,
+                    error=relative_error(outputs, wanted),
                 )
             )
         target = wanted
@@ -82,8 +87,28 @@ def initialise(
     return reports
 
 
+def _fitted(runner, fitter, block, states, wanted, before):
+    """Trains the scratch block; returns the outputs of the better state."""
+    kept = runner.snapshot()
+    if not np.isfinite(fitter.fit(states, wanted)):
+        runner.restore(kept)
+        return before
+    # Trained codes become integers on their way through the model's block.
+    runner.store(block)
+    runner.load(block)
+    after = runner.outputs(states, quantized=True)
+    if relative_error(after, wanted) < relative_error(before, wanted):
+        return after
+    runner.restore(kept)
+    return before
+
+
 def _round(runner, states, wanted):
-    """GPTQ of every member; returns the error of rounding to nearest."""
+    """GPTQ of every member.
+
+    Returns:
+        The relative error of rounding to nearest, and the outputs now.
+    """
     bits = runner.bits
     found = runner.hessians(states)
     groups = runner.block.groups()
@@ -91,7 +116,7 @@ def _round(runner, states, wanted):
         importance = np.diag(found[name])
         for member in members:
             member.quantizer.fit(member.kernel, [bits], importance=importance)
-    before = relative_error(runner.outputs(states, quantized=True), wanted)
+    nearest = relative_error(runner.outputs(states, quantized=True), wanted)
     for name, members in groups.items():
         kernels = [np.asarray(member.kernel) for member in members]
         scales = [np.asarray(m.quantizer.scale(bits)) for m in members]
@@ -104,4 +129,4 @@ def _round(runner, states, wanted):
         stops = np.cumsum([kernel.shape[1] for kernel in kernels])[:-1]
         for member, own in zip(members, np.split(codes, stops, 1), strict=True):
             member.quantizer.set_codes(bits, own)
-    return before
+    return nearest, runner.outputs(states, quantized=True)

@@ -42,11 +42,10 @@ class BlockRunner:
         )
         self.block.build((None, None, model.config.width))
         columns = ops.arange(length)
-        mask = (columns[None, :] <= columns[:, None])[None]
         rotation = None
         if model.config.positions == "rope":
             rotation = rotary.tables(columns[None], model._inverse)
-        self.context = (rotation, mask)
+        self.rotation = rotation
         variables = self.block.variables
         self._full = backend.Compiled(lambda x: self._run(x, None), variables)
         self._quantized = backend.Compiled(self.run, variables)
@@ -57,7 +56,7 @@ class BlockRunner:
 
     def _run(self, x, bits):
         x = ops.cast(x, self.block.compute_dtype)
-        out, _ = self.block(x, bits, *self.context)
+        out, _ = self.block(x, bits, self.rotation)
         return ops.cast(out, "float32")
 
     def run(self, x):
@@ -71,6 +70,15 @@ class BlockRunner:
     def store(self, block):
         """Copies the scratch block back; codes become what they round to."""
         _copy(self.block, block, self.bits)
+
+    def snapshot(self):
+        """The values of the scratch block, NumPy, in its own order."""
+        return [np.array(v) for v in self.block.variables]
+
+    def restore(self, values):
+        """Assigns what `snapshot` returned."""
+        for variable, value in zip(self.block.variables, values, strict=True):
+            variable.assign(value)
 
     def outputs(self, states, *, quantized):
         """Outputs of the scratch block over all sequences.
