@@ -34,6 +34,7 @@ def write_model_text(
     top_k=0,
     greedy_prefix=4,
     batch_size=16,
+    dtype="float32",
     seed=0,
     resume=False,
     dry_run=False,
@@ -55,6 +56,7 @@ def write_model_text(
         greedy_prefix: New tokens that are the likeliest ones, before
             sampling begins (LLM-QAT: 3 to 5).
         batch_size: Rows made at once.
+        dtype: Compute type, `"float32"` or `"bfloat16"`.
         seed: Integer ≥ 0.
         resume: Goes on where an earlier run stopped.
         dry_run: Makes one batch, measures it and writes nothing.
@@ -97,9 +99,10 @@ def write_model_text(
         "data": data,
         "text": identity,
         "prompt_length": prompt_length,
+        "dtype": dtype,
         **sampling,
     }
-    generate = _sampler(source, tokenizer, sampling)
+    generate = _sampler(source, tokenizer, sampling, dtype)
     start = time.monotonic()
     if dry_run:
         summary = _try_one_batch(generate, prompts, batch_size, seed)
@@ -192,7 +195,7 @@ def make_prompts(data, tokenizer, config, *, seed, length, room):
     return prompts, text_identity(texts)
 
 
-def _sampler(source, tokenizer, sampling):
+def _sampler(source, tokenizer, sampling, dtype):
     """Returns `generate(prompts, seed)`; the model loads on first use."""
     made = []
 
@@ -201,7 +204,8 @@ def _sampler(source, tokenizer, sampling):
             from tfshrink.models.generation import Generator
             from tfshrink.models.load import load_model
 
-            made.append(Generator(load_model(source), tokenizer))
+            model = load_model(source, dtype=dtype)
+            made.append(Generator(model, tokenizer))
         return made[0].generate(prompts, seed=seed, **sampling)
 
     return generate

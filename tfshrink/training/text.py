@@ -63,12 +63,15 @@ def _generate(settings, folder):
 
     path = str(folder.path / "generated.jsonl")
     if not os.path.exists(path):
+        rows = settings.generated_rows
+        batches = -(-rows // 64)
         write_model_text(
             settings.model,
             path,
-            limit=settings.generated_rows,
+            limit=rows,
             max_new_tokens=settings.context - 1,
-            batch_size=min(64, settings.generated_rows),
+            batch_size=-(-rows // batches),
+            dtype=settings.dtype,
             seed=settings.seed,
             resume=folder.resumed,
         )
