@@ -38,7 +38,11 @@ def run(
     if dry_run:
         return print_dry_run(settings)
     results, folder = train(
-        settings, workdir=workdir, overwrite=overwrite, resume=resume
+        settings,
+        workdir=workdir,
+        overwrite=overwrite,
+        resume=resume,
+        given=values,
     )
     if json:
         write_json(json, results)

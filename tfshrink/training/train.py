@@ -1,6 +1,7 @@
 """The work behind `bin/train`: from a name to a run folder."""
 
 import dataclasses
+import json
 import time
 
 import numpy as np
@@ -25,7 +26,7 @@ from tfshrink.training.text import training_examples
 RANKS = {8: 16, 7: 16, 6: 16, 5: 32, 4: 32, 3: 64, 2: 64}
 
 
-def train(settings, *, workdir=None, overwrite=False, resume=False):
+def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     """Trains one model for many precisions.
 
     Args:
@@ -33,6 +34,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False):
         workdir: Run folder; `None` takes the next `runs/<style>-<n>`.
         overwrite: Replaces the run that is there.
         resume: Continues the run that is there, with its own settings.
+        given: Settings that a resumed run must have, or nothing is done.
 
     Returns:
         `(results, folder)`: the dict of `results.json`, the run folder.
@@ -47,6 +49,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False):
     if resume:
         folder = RunFolder(workdir, name=settings.style, resume=True)
         settings = stored_settings(folder)
+        _check_same(settings, given or {}, folder)
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
     tokenizer = source.tokenizer()
@@ -174,6 +177,17 @@ def _ranks(settings, widths):
             f"Received: {settings.ranks!r}"
         ) from error
     return () if ranks == (0,) else ranks
+
+
+def _check_same(settings, given, folder):
+    """Raises a `UserError` where a resumed run was given other settings."""
+    asked = dataclasses.replace(settings, **given).to_json()
+    for name, own in settings.to_json().items():
+        if json.dumps(asked[name]) != json.dumps(own):
+            raise UserError(
+                "`--resume` continues a run with its own settings, and in "
+                f"{folder.path} {name} is {own!r}. Received: {asked[name]!r}"
+            )
 
 
 def stored_settings(folder):
