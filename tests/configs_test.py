@@ -42,7 +42,9 @@ def defined_in(binary):
 class ConfigsTest(TestCase):
     def test_every_config_holds_valid_settings(self):
         for path in CONFIGS:
-            TrainSettings(**load_config(str(path)))
+            values = load_config(str(path))
+            settings = TrainSettings(**values).to_json()
+            self.assertEqual({name: settings[name] for name in values}, values)
 
     def test_every_configs_docstring_gives_its_command(self):
         for path in CONFIGS:
