@@ -17,6 +17,12 @@ OUTER_BITS = 8  # embedding and head, unless a plan names them
 VERSION = 1
 
 
+def block_name(index, layers):
+    """`block_07`: two digits, three from 100 blocks on."""
+    digits = 3 if layers >= 100 else 2
+    return f"block_{index:0{digits}d}"
+
+
 def group_names(layers, tied=True):
     """Names of a decoder's layer groups, in model order.
 
@@ -27,9 +33,8 @@ def group_names(layers, tied=True):
     Returns:
         A tuple such as `("block_00/attention_in", ..., "embedding")`.
     """
-    digits = 3 if layers >= 100 else 2
     names = [
-        f"block_{index:0{digits}d}/{group}"
+        f"{block_name(index, layers)}/{group}"
         for index in range(layers)
         for group in BLOCK_GROUPS
     ]

@@ -15,6 +15,7 @@ from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
 from tfshrink.models.precision_switch import PrecisionSwitch
 from tfshrink.ops import rotary
+from tfshrink.plan import block_name
 from tfshrink.plan import Plan
 
 
@@ -82,8 +83,13 @@ class Decoder(keras.Model):
                 config.context, config.width, dtype=policy, name="positions"
             )
         self.blocks = [
-            Block(config, precision, dtype=policy, name=block_name(config, i))
-            for i in range(config.layers)
+            Block(
+                config,
+                precision,
+                dtype=policy,
+                name=block_name(index, config.layers),
+            )
+            for index in range(config.layers)
         ]
         self.final_norm = Norm(
             config.norm, config.norm_epsilon, dtype=policy, name="final_norm"
@@ -251,12 +257,6 @@ class Decoder(keras.Model):
             "precision": precision and precision.to_json(),
             "remat": self.remat,
         }
-
-
-def block_name(config, index):
-    """`block_07`: two digits, three where there are a hundred blocks."""
-    digits = 3 if config.layers >= 100 else 2
-    return f"block_{index:0{digits}d}"
 
 
 def _forward(block, bits, rotation):

@@ -7,12 +7,7 @@ outputs), whatever the checkpoint's own layout.
 import numpy as np
 
 from tfshrink.errors import UserError
-
-
-def block_name(config, index):
-    """Returns `block_07`; three digits from 100 layers on."""
-    digits = 3 if config.layers >= 100 else 2
-    return f"block_{index:0{digits}d}"
+from tfshrink.plan import block_name
 
 
 def weight_shapes(config):
@@ -27,7 +22,7 @@ def weight_shapes(config):
     if config.positions == "learned":
         shapes["positions/table"] = (config.context, width)
     for index in range(config.layers):
-        block = block_name(config, index)
+        block = block_name(index, config.layers)
         for name, shape in _block_shapes(config).items():
             shapes[f"{block}/{name}"] = shape
     shapes |= _norm_shapes("final_norm", config)
