@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import json
 import pathlib
 
 from tfshrink.errors import UserError
@@ -117,30 +116,12 @@ def run_candidates(workdirs, plans=None):
 
 
 def _run_candidate(workdir, plans):
-    from tfshrink.layers.precision_config import PrecisionConfig
-    from tfshrink.models.run import FINAL
     from tfshrink.models.run import open_run
+    from tfshrink.models.run import read_run
     from tfshrink.models.sources import open_source
-    from tfshrink.plan import Plan
 
-    folder = pathlib.Path(workdir)
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text("utf-8"))
-        precision = PrecisionConfig.from_json(config["precision"])
-        trained = [Plan.from_json(p, str(path)) for p in config["plans"]]
-        name = config["model"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            "`--workdir` must hold the config.json of a run. Received: "
-            f"{workdir} ({error})"
-        ) from error
-    if not (folder / "checkpoints" / FINAL).exists():
-        raise UserError(
-            f"`--workdir` must hold a finished run (checkpoints/{FINAL}). "
-            f"Received: {workdir}"
-        )
-    source = open_source(name)
+    config, precision, trained = read_run(workdir)
+    source = open_source(config["model"])
     if plans:
         trained = parse_plans(
             plans,
@@ -151,7 +132,7 @@ def _run_candidate(workdir, plans):
         )
     used = sorted({bits for plan in trained for bits in plan.bits})
     return Candidate(
-        name=folder.name,
+        name=pathlib.Path(workdir).name,
         source=source,
         plans=trained,
         precision=precision,

@@ -56,26 +56,44 @@ def open_run(workdir, *, dtype="float32", widths=()):
     from tfshrink.models.sources import open_source
 
     workdir = pathlib.Path(workdir)
+    config, precision, plans = read_run(workdir)
+    if precision.bank == "latent":
+        precision = dataclasses.replace(precision, bank="codes")
+    source = open_source(config["model"])
+    model = load_model(source, precision=precision, dtype=dtype, fit=False)
+    load_model_state(workdir / "checkpoints" / FINAL, model)
+    fit_missing(model, widths)
+    return Run(model, source, config, plans, workdir.name)
+
+
+def read_run(workdir):
+    """What a finished run says of itself.
+
+    Args:
+        workdir: Run folder of `bin/train`.
+
+    Returns:
+        `(config, precision, plans)`: its config.json, the `PrecisionConfig`
+        and the trained plans in there.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    workdir = pathlib.Path(workdir)
     path = workdir / "config.json"
     try:
         config = json.loads(path.read_text("utf-8"))
         precision = PrecisionConfig.from_json(config["precision"])
         plans = [Plan.from_json(plan, str(path)) for plan in config["plans"]]
-        name = config["model"]
+        _ = config["model"]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"`workdir` must hold the config.json of a run. Received: "
+            "`--workdir` must hold the config.json of a run. Received: "
             f"{workdir} ({error})"
         ) from error
     if not (workdir / "checkpoints" / FINAL).exists():
         raise UserError(
-            f"`workdir` must hold a finished run (checkpoints/{FINAL}); "
+            f"`--workdir` must hold a finished run (checkpoints/{FINAL}); "
             f"--resume finishes one. Received: {workdir}"
         )
-    if precision.bank == "latent":
-        precision = dataclasses.replace(precision, bank="codes")
-    source = open_source(name)
-    model = load_model(source, precision=precision, dtype=dtype, fit=False)
-    load_model_state(workdir / "checkpoints" / FINAL, model)
-    fit_missing(model, widths)
-    return Run(model, source, config, plans, workdir.name)
+    return config, precision, plans
