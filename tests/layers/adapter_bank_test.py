@@ -34,7 +34,7 @@ class AdapterBankTest(TestCase):
         self.assertEqual((rows.start, rows.stop), (start, start + rank))
         down, up = to_numpy(layer.down)[rows], to_numpy(layer.up)[rows]
         x = np.random.default_rng(1).normal(size=(2, 3, 6)).astype("float32")
-        expected = 1.5 * down.T @ up
+        expected = 1.5 * 2.0 ** ((2 - bits) / 2) * down.T @ up
         self.assertAllClose(layer.delta(bits), expected)
         self.assertAllClose(
             layer(x, bits=bits), x @ expected, rtol=1e-5, atol=1e-6

@@ -275,7 +275,10 @@ class StepTest(TestCase):
             for name, optimizer in trainer.optimizers.items():
                 self.assertAllClose(
                     float(optimizer.learning_rate),
-                    share * cosine_rate(5, total=8, peak=trainer.rates[name]),
+                    share
+                    * cosine_rate(
+                        5, total=8, peak=trainer.rates[name], warmup=0.2
+                    ),
                     rtol=1e-5,
                 )
 

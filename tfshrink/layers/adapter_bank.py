@@ -25,7 +25,8 @@ class AdapterBank(keras.layers.Layer):
         bits: Scalar integer tensor.
 
     Returns:
-        `(..., outputs)`: `alpha * (x A) B` of the adapter of `bits`.
+        `(..., outputs)`: `gain * (x A) B` of the adapter of `bits`; the gain
+        is `alpha` at 2 bits and halves with every two bits more.
 
     Reference: Hu et al., LoRA, arXiv:2106.09685.
     """
@@ -91,7 +92,10 @@ class AdapterBank(keras.layers.Layer):
             used = ops.cast(own < rank, "float32")[:, None]
             down = ops.take(self.down, places, axis=0) * used
             up = ops.take(self.up, places, axis=0)
-        return down * self.precision.alpha, up
+        # An optimizer's step is as large at any width, the correction is not.
+        bits = ops.cast(bits, "float32")
+        gain = self.precision.alpha * ops.power(2.0, 0.5 * (2.0 - bits))
+        return down * gain, up
 
     def call(self, x, bits):
         down, up = self.factors(ops.convert_to_tensor(bits, "int32"))

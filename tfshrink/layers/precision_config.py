@@ -19,8 +19,8 @@ class PrecisionConfig:
             output channel. Wider codes always have one per channel: that is
             what native int8 kernels hold.
         ranks: Adapter rank of each trained width; empty means no adapters.
-        alpha: Adapter gain: the product is scaled by `alpha`, that is
-            alpha/r with the customary alpha = 2r.
+        alpha: Adapter gain at 2 bits, that is alpha/r with the customary
+            alpha = 2r; it halves with every two bits more.
         placement: `"side"` (beside the quantized product) or `"inside"`
             (Q(W + BA), merged exactly at export).
         bank: `"none"` (quantize the shared weights inside the step),

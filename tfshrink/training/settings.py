@@ -138,7 +138,7 @@ class TrainSettings:
     init_rows: int = 64
     init_epochs: int = 2
     train: str = "adapters"
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     ranks: str = ""
     placement: str = "side"
     bank: str = "codes"

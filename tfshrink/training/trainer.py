@@ -19,8 +19,11 @@ from tfshrink.training.schedules import cosine_rate
 # The teacher's distributions over a batch are kept up to this size; beyond it
 # every plan runs the teacher's head again.
 KEPT_BYTES = 2**29
+# Share of the steps in which the rate rises: Adam's first steps are as long as
+# all others, whatever the gradient, and would undo a good start.
+WARMUP = 0.2
 RATES = {
-    "adapters": 1e-3,
+    "adapters": 5e-4,
     "latents": 3e-2,
     "norms": 1e-4,
     "scales": 1e-3,
@@ -260,7 +263,9 @@ class Trainer:
         """Applies and clears the accumulated gradients; returns their norm."""
         rates = []
         for name in self.parts:
-            rate = cosine_rate(step, total=self.steps, peak=self.rates[name])
+            rate = cosine_rate(
+                step, total=self.steps, peak=self.rates[name], warmup=WARMUP
+            )
             if self.bit_rates:
                 bits = [b for t in update for b in t.plan.bits[:-1]]
                 rate *= min(1.0, float(np.mean(bits)) / 8.0)

@@ -8,7 +8,6 @@ from tfshrink.training.adam import FusedAdam
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import cosine_rate
 
-# Peak rates at 2 bits; finer grids need less correction.
 RATES = {"latents": 1e-2, "scales": 3e-2, "adapters": 5e-3}
 # Adam's first steps are as long as all others, whatever the gradient: without
 # a long rise they throw away what rounding has found.
@@ -24,7 +23,7 @@ class BlockFitter:
             scales and adapters, or scales and latents without adapters.
         epochs: Passes over the calibration sequences.
         batch_size: Sequences a step.
-        rates: Peak learning rates over those of the bit-width.
+        rates: Peak learning rates over the default ones.
         seed: Of the order of the sequences.
 
     Reference: Chen et al., EfficientQAT, arXiv:2407.11062, section 3.2.
@@ -43,8 +42,9 @@ class BlockFitter:
         self.runner = runner
         self.epochs = epochs
         self.batch_size = batch_size
+        # Finer grids need less correction; adapters have their gain for that.
         shrink = 2.0 ** ((2 - runner.bits) / 3)
-        own = {name: shrink * rate for name, rate in RATES.items()}
+        own = {**RATES, "scales": shrink * RATES["scales"]}
         self.rates = {**own, **(rates or {})}
         self.seed = seed
         trainable = runner.block.trainable_variables
