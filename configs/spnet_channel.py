@@ -2,16 +2,14 @@
 
     bin/train --config=configs/spnet_channel.py
 
-The same as `bin/train --style=spnet --group=0`. The figures were made with
-these settings typed as flags, the generated text read from another run's file.
+The same as `bin/train --style=spnet --group=0`; that command made the figures.
 
-Time: 13.9 minutes (initialisation 4.5, 40 steps 9) plus 3 minutes in which the
-model writes its text and 2 of judging, on 2 CPU cores (AMD EPYC, AVX-512
-bfloat16) that other work shared.
+Time: 15 min 30 s from start to judged result, on 2 CPU cores (AMD EPYC, AVX-512
+bfloat16) on which tests ran at the same time.
 
 Result, perplexity on all 35,315 pydoc test tokens (context 512, stride 511,
-bfloat16), as a ratio to full precision (14.27): 8 bits 1.000, 4 bits 1.089,
-2 bits 15.2. Trained on topics of pydoc that the test does not hold and on text
+bfloat16), as a ratio to full precision (14.28): 8 bits 1.004, 4 bits 1.072,
+2 bits 2.507. Trained on topics of pydoc that the test does not hold and on text
 of the model's own.
 """
 
