@@ -57,7 +57,11 @@ class AdapterBank(keras.layers.Layer):
         )
 
     def rows(self, bits):
-        """Rows of `down` and `up` that NumPy finds the adapter of `bits` in."""
+        """Slice of the rows of `down` and `up` that are the adapter of `bits`.
+
+        Args:
+            bits: Integer; one that was not trained has no rows.
+        """
         ranks, widths = self.precision.ranks, self.precision.widths
         if bits not in widths:
             return slice(0, 0)
@@ -76,12 +80,13 @@ class AdapterBank(keras.layers.Layer):
             outputs)`. R is the rank at `bits` where shapes may depend on
             values, else the largest rank, the rows beyond the own zero.
         """
+        spans = [self.rows(width) for width in self.precision.widths]
+        starts = np.array([span.start for span in spans], "int32")
         ranks = np.array(self.precision.ranks, "int32")
-        starts = np.cumsum(ranks) - ranks
         widths = ops.convert_to_tensor(self.precision.widths, "int32")
         matches = ops.cast(ops.equal(widths, bits), "int32")
         rank = ops.sum(matches * ops.convert_to_tensor(ranks))
-        start = ops.sum(matches * ops.convert_to_tensor(starts, "int32"))
+        start = ops.sum(matches * ops.convert_to_tensor(starts))
         if shapes_may_depend_on_values():
             places = start + ops.arange(rank)
             down = ops.take(self.down, places, axis=0)

@@ -55,22 +55,10 @@ def _pairs(layer, bits):
     table = getattr(layer, "table", None)
     if table is not None:
         return [(table, layer.head(bits))]
-    pairs = [
-        (layer.kernel, ops.cast(_kernel(layer, bits), layer.compute_dtype))
-    ]
+    kernel = layer.kernel_at(bits)
+    if layer.has_side_adapter(bits):
+        kernel = ops.cast(kernel, "float32") + layer.adapters.delta(bits)
+    pairs = [(layer.kernel, ops.cast(kernel, layer.compute_dtype))]
     if layer.bias is not None:
         pairs.append((layer.bias, ops.cast(layer.bias, layer.compute_dtype)))
     return pairs
-
-
-def _kernel(layer, bits):
-    """The kernel of a `SwitchableDense`, its adapter merged."""
-    if bits is None or layer.precision is None:
-        return layer.kernel
-    if layer.adapters is None:
-        return layer.quantizer(layer.kernel, bits)
-    delta = layer.adapters.delta(bits)
-    if layer.precision.placement == "inside":
-        return layer.quantizer(layer.kernel + delta, bits)
-    kernel = layer.quantizer(layer.kernel, bits)
-    return ops.cast(kernel, "float32") + delta

@@ -78,8 +78,9 @@ def attend(query, key, value, mask):
     Returns:
         `(B, T, H, D)`.
     """
-    arranged = _arranged(query, key, value)
-    return _by_token(_attend(*arranged, mask), query.shape[1])
+    grouped = _by_group(query, key.shape[2])
+    key, value = _keys_and_values(key, value)
+    return _by_token(_attend(grouped, key, value, mask), query.shape[1])
 
 
 def attend_cached(query, key, value, mask):
@@ -101,7 +102,7 @@ def attend_cached(query, key, value, mask):
 
 
 def _attend(query, key, value, mask):
-    """Attention of arranged queries, keys and values; output `_by_group`."""
+    """Attention of queries `_by_group`, `_keys_and_values`; out as queries."""
     dtype = query.dtype
     key, value = ops.cast(key, dtype), ops.cast(value, dtype)
 
@@ -174,8 +175,7 @@ def _arranged_flat(query, key, value, width, rotation):
     """Rotated queries in blocks, keys and values; the way back is as direct.
 
     Returns:
-        A tuple: blocks of queries `_by_group`, then keys and values as
-        `_arranged` has them.
+        A tuple: blocks of queries `_by_group`, then `_keys_and_values`.
     """
 
     @keras.ops.custom_gradient
@@ -196,9 +196,10 @@ def _arranger(width):
     def arrange(*flat):
         query, key, value = split(*flat)
         blocks = ops.split(query, _blocks(query.shape[1]), axis=1)
-        _, key, value = _arranged(query, key, value)
-        heads = key.shape[1]
-        return (*[_by_group(block, heads) for block in blocks], key, value)
+        return (
+            *[_by_group(block, key.shape[2]) for block in blocks],
+            *_keys_and_values(key, value),
+        )
 
     return arrange
 
@@ -244,13 +245,9 @@ def _flattener(blocks):
     return flatten
 
 
-def _arranged(query, key, value):
-    """`_by_group` queries, keys `(B, H_kv, D, S)`, values `(B, H_kv, S, D)`."""
-    return (
-        _by_group(query, key.shape[2]),
-        ops.transpose(key, (0, 2, 3, 1)),
-        ops.transpose(value, (0, 2, 1, 3)),
-    )
+def _keys_and_values(key, value):
+    """From `(B, S, H_kv, D)` to `(B, H_kv, D, S)` and `(B, H_kv, S, D)`."""
+    return ops.transpose(key, (0, 2, 3, 1)), ops.transpose(value, (0, 2, 1, 3))
 
 
 def _by_group(query, kv_heads):
