@@ -78,7 +78,7 @@ def _fuse_tensorflow(function):
 
     def compiled(index, count, *values):
         """Runs the function, or its gradient in one argument."""
-        key = (index, *((x.dtype, *x.shape) for x in values))
+        key = (index, count, *((x.dtype, *x.shape) for x in values))
         if key not in concrete:
             body = function
             if index is not None:

@@ -312,6 +312,20 @@ class PartsTest(TestCase):
         with mock.patch.object(trainer_module, "KEPT_BYTES", 0):
             self.assertAllClose(losses(), kept, rtol=1e-4)
 
+    def test_what_is_kept_of_the_teacher_is_bounded_for_an_update(self):
+        own = batch()
+        rows = own["tokens"].shape[0] * (own["tokens"].shape[1] - 1)
+        size = 4 * rows * shared_model().config.vocabulary  # float32
+        with mock.patch.object(trainer_module, "KEPT_BYTES", size):
+            for accumulation, expected in ((1, "known"), (2, "hidden")):
+                trainer = Trainer(
+                    shared_model(),
+                    style=shared_trainer().style,
+                    steps=2,
+                    accumulation=accumulation,
+                )
+                self.assertEqual(list(trainer._teacher(own)), [expected])
+
     def test_a_part_the_model_lacks_is_refused(self):
         with self.assertRaisesRegex(UserError, "`parts` must name something"):
             Trainer(

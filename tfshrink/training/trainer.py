@@ -16,8 +16,8 @@ from tfshrink.training.devices import spread_rows
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
 
-# The teacher's distributions over a batch are kept up to this size; beyond it
-# every plan runs the teacher's head again.
+# The teacher's distributions over an update are kept up to this size; beyond
+# it every plan runs the teacher's head again.
 KEPT_BYTES = 2**29
 # Share of the steps in which the rate rises: Adam's first steps are as long as
 # all others, whatever the gradient, and would undo a good start.
@@ -187,13 +187,12 @@ class Trainer:
 
     def _teacher_outputs(self, tokens, frozen):
         """What the teacher says: its distributions where they are small."""
-        frozen = frozen or {}
         with weights_in_force(self.model, frozen):
             hidden = self._predicting(self.model.hidden(tokens))
             kernel = self.model.head_kernel()
         size = hidden.shape[0] * kernel.shape[0]
         size *= 2 if self.model.compute_dtype == "bfloat16" else 4
-        if size > KEPT_BYTES:
+        if size * self.accumulation > KEPT_BYTES:
             return {"hidden": hidden}
         return {"known": distributions(hidden, kernel)}
 
