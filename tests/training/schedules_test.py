@@ -82,6 +82,10 @@ class CyclicPrecisionTest(TestCase):
             schedules.cpt_schedule(PLANS[0], total=8, pattern=(8, 9))
         with self.assertRaisesRegex(UserError, "bits=1"):
             schedules.cpt_schedule(PLANS[0], total=8, low=1)
+        with self.assertRaisesRegex(UserError, "at most 2 bit-widths.*3"):
+            schedules.cpt_schedule(
+                PLANS[0], total=8, cycles=4, pattern=(8, 4, 2)
+            )
 
 
 class SwitchTest(TestCase):

@@ -55,10 +55,9 @@ def _pairs(layer, bits):
     table = getattr(layer, "table", None)
     if table is not None:
         return [(table, layer.head(bits))]
-    kernel = layer.kernel_at(bits)
-    if layer.has_side_adapter(bits):
-        kernel = ops.cast(kernel, "float32") + layer.adapters.delta(bits)
-    pairs = [(layer.kernel, ops.cast(kernel, layer.compute_dtype))]
+    side = layer.has_side_adapter(bits)
+    delta = layer.adapters.delta(bits) if side else None
+    pairs = [(layer.kernel, layer.kernel_at(bits, delta))]
     if layer.bias is not None:
         pairs.append((layer.bias, ops.cast(layer.bias, layer.compute_dtype)))
     return pairs

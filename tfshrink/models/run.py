@@ -66,11 +66,13 @@ def open_run(workdir, *, dtype="float32", widths=()):
     return Run(model, source, config, plans, workdir.name)
 
 
-def read_run(workdir):
-    """What a finished run says of itself.
+def read_run(workdir, checkpoint=FINAL):
+    """What a run says of itself.
 
     Args:
         workdir: Run folder of `bin/train`.
+        checkpoint: File in its checkpoints/ that it must have; the default
+            is what a finished run has.
 
     Returns:
         `(config, precision, plans)`: its config.json, the `PrecisionConfig`
@@ -91,9 +93,9 @@ def read_run(workdir):
             "`--workdir` must hold the config.json of a run. Received: "
             f"{workdir} ({error})"
         ) from error
-    if not (workdir / "checkpoints" / FINAL).exists():
+    if not (workdir / "checkpoints" / checkpoint).exists():
         raise UserError(
-            f"`--workdir` must hold a finished run (checkpoints/{FINAL}); "
+            f"`--workdir` must hold a finished run (checkpoints/{checkpoint}); "
             f"--resume finishes one. Received: {workdir}"
         )
     return config, precision, plans

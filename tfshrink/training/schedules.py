@@ -111,6 +111,11 @@ def cpt_schedule(
             f"`low` must be at most `high` bits. Received: {low} and {high}"
         )
     period = max(1, total // cycles)
+    if len(pattern) > period:
+        raise UserError(
+            f"`bit_pattern` must have at most {period} bit-widths, the steps "
+            f"of one of {cycles} cycles. Received: {len(pattern)}"
+        )
 
     def bits_at(step):
         if pattern:
