@@ -29,7 +29,7 @@ def get_config():
         "init_rows": 64,
         "init_epochs": 2,
         "train": "adapters",
-        "learning_rate": 5e-4,
+        "learning_rate": 1e-3,
         "total_steps": 40,
         "batch_size": 8,
         "context": 256,

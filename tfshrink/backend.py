@@ -15,6 +15,15 @@ def is_tensorflow():
     return keras.backend.backend() == "tensorflow"
 
 
+def is_replicated():
+    """Whether the model has a copy on each of several TensorFlow devices."""
+    if not is_tensorflow():
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
+
+
 @functools.cache
 def fuse(function):
     """Compiles a small element-wise function into one kernel with XLA.
@@ -143,7 +152,15 @@ def softmax(x):
 
 
 def _tensor(x):
-    return None if x is None else ops.convert_to_tensor(x)
+    if x is None or (is_replicated() and _on_each_device(x)):
+        return x
+    return ops.convert_to_tensor(x)
+
+
+def _on_each_device(x):
+    import tensorflow as tf
+
+    return isinstance(x, tf.distribute.DistributedValues)
 
 
 class Compiled:
@@ -170,8 +187,10 @@ class Compiled:
         if is_tensorflow():
             import tensorflow as tf
 
+            # XLA compiles for one device.
+            jit = _on_gpu() and not is_replicated()
             self._call = tf.function(
-                counted, jit_compile=_on_gpu() or None, autograph=False
+                counted, jit_compile=jit or None, autograph=False
             )
         else:
             self._call = self._jax_call(counted)
@@ -276,7 +295,8 @@ def add_gradient(total, gradient, share):
     if is_tensorflow():
         import tensorflow as tf
 
-        if isinstance(gradient, tf.IndexedSlices):
+        # A sum that each device has its own of takes no rows.
+        if isinstance(gradient, tf.IndexedSlices) and not is_replicated():
             rows = share * tf.cast(gradient.values, "float32")
             total.value.scatter_add(tf.IndexedSlices(rows, gradient.indices))
             return

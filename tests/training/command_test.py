@@ -117,6 +117,7 @@ class MistakesTest(TestCase):
             "--config=config.py": "Did you mean `style`",
             "--workdir=earlier": "--overwrite",
             "--resume": "no such folder",
+            "--start=missing.safetensors": "`start` must be a file in",
             "typo": "--name=value",
         }
         before = files_below(self.folder)
@@ -205,6 +206,16 @@ class KilledTest(TestCase):
             self.kill_when(self.start("killed", *data, *more), condition)
         self.assertEqual(
             (killed / final).read_bytes(), (whole / final).read_bytes()
+        )
+        start = whole / "checkpoints/start.safetensors"
+        data = f"--data=pydoc+{whole}/generated.jsonl"
+        self.kill_when(
+            self.start("again", data, f"--start={start}"),
+            (self.folder / "again" / final).exists,
+        )
+        self.assertEqual(
+            (self.folder / "again" / final).read_bytes(),
+            (whole / final).read_bytes(),
         )
         tensors, _ = load_tensors(killed / final)
         started, _ = load_tensors(killed / "checkpoints/start.safetensors")

@@ -1,8 +1,12 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import keras
+import numpy as np
 
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
@@ -10,34 +14,52 @@ from tfshrink.errors import UserError
 from tfshrink.training.devices import data_parallel
 from tfshrink.training.devices import spread_rows
 
-SCRIPT = """
+START = """
 import functools, json
-import jax
 import numpy as np
+import keras
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * {devices},
+    )
 from tests.training import tiny
 from tfshrink.errors import UserError
 from tfshrink.training.devices import data_parallel
+from tfshrink.training.devices import first_device
 from tfshrink.training.styles import STYLES
 from tfshrink.training.trainer import Trainer
 
-assert len(jax.devices()) == 2
 examples = tiny.text(4)
-batch = {"tokens": examples.tokens, "mask": examples.mask}
-found = []
-for count in (1, 2):
+batch = {{"tokens": examples.tokens, "mask": examples.mask}}
+
+def losses(count):
     with data_parallel(count, 4):
         trainer = Trainer(
             tiny.model(),
             style=functools.partial(
-                STYLES["spnet"][0], plans=tiny.plans("8", "2"), schedule=None
+                STYLES["instantnet"][0],
+                plans=tiny.plans("8", "2"),
+                schedule=None,
             ),
             steps=3,
-            parts=("adapters", "scales"),
-            rates={"adapters": 0.01},
+            parts=("adapters", "norms", "scales"),
+            rates={{"adapters": 0.01}},
         )
-        spread = len(trainer.sums[0].value.sharding.device_set)
-        losses = [trainer.step(i, lambda m: batch)["loss"] for i in range(3)]
-        found.append([spread, losses])
+        total = trainer.sums[0].value
+        if keras.backend.backend() == "tensorflow":
+            spread = len(getattr(total, "values", [total]))
+        else:
+            spread = len(total.sharding.device_set)
+        found = [trainer.step(i, lambda m: batch) for i in range(3)]
+        assert trainer.traces <= 3, trainer.traces
+        trained = [float(np.abs(np.array(v)).sum()) for v in trainer.variables]
+        return [spread, [x["loss"] for x in found],
+                [x["gradient_norm"] for x in found], trained]
+"""
+DEVICES = """
+found = [losses(count) for count in (1, 2)]
 messages = []
 for count, rows in ((3, 6), (2, 5)):
     try:
@@ -49,38 +71,83 @@ print(json.dumps([found, messages]))
 """
 
 
+def run(script, devices=1, **environment):
+    """Starts the script in a process of its own."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-c", START.format(devices=devices) + script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={
+            **os.environ,
+            "PYTHONPATH": ".",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": flags if not ON_TENSORFLOW else "",
+            **environment,
+        },
+    )
+
+
 class DataParallelTest(TestCase):
+    def start(self, *args, **kwargs):
+        """A process of `run` that ends with the test at the latest."""
+        process = run(*args, **kwargs)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def outcome(self, process):
+        """What the script printed."""
+        out, errors = process.communicate(timeout=900)
+        self.assertEqual(process.returncode, 0, errors[-3000:])
+        return json.loads(out.splitlines()[-1])
+
     def test_two_devices_give_the_losses_of_one(self):
-        if ON_TENSORFLOW:
-            self.skipTest("devices share a batch on the JAX backend")
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[2],
-            env={
-                **os.environ,
-                "PYTHONPATH": ".",
-                "JAX_PLATFORMS": "cpu",
-                "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-            },
-            timeout=900,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
-        found, messages = json.loads(done.stdout.splitlines()[-1])
-        (one, alone), (two, together) = found
+        found, messages = self.outcome(self.start(DEVICES, devices=2))
+        (one, *alone), (two, *together) = found
         self.assertEqual((one, two), (1, 2))
-        self.assertAllClose(together, alone, rtol=1e-4, atol=1e-4)
-        self.assertLess(together[-1], together[0])
+        for own, others in zip(together, alone, strict=True):
+            self.assertAllClose(own, others, rtol=1e-4, atol=1e-4)
+        self.assertLess(together[0][-1], together[0][0])
         self.assertIn("at most 2", messages[0])
         self.assertIn("divide batch_size=5", messages[1])
 
-    def test_tensorflow_says_which_backend_can(self):
+    def test_two_machines_give_the_losses_of_one(self):
         if not ON_TENSORFLOW:
-            self.skipTest("JAX can")
-        with self.assertRaisesRegex(UserError, "KERAS_BACKEND=jax"):
-            with data_parallel(2, 4):
-                pass
-        batch = {"tokens": 1}
-        with data_parallel(0, 4):
+            self.skipTest("TF_CONFIG is TensorFlow's")
+        script = "print(json.dumps(losses(0)))"
+        alone = self.outcome(self.start(script))
+        sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+        workers = [f"localhost:{s.getsockname()[1]}" for s in sockets]
+        for own in sockets:
+            own.close()
+        cluster = {"worker": workers}
+        processes = [
+            self.start(
+                script,
+                TF_CONFIG=json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": i}}
+                ),
+            )
+            for i in range(2)
+        ]
+        first, second = [self.outcome(process) for process in processes]
+        self.assertEqual(first, second)
+        for own, others in zip(first[1:], alone[1:], strict=True):
+            self.assertAllClose(own, others, rtol=1e-4, atol=1e-4)
+
+    def test_one_device_leaves_a_batch_alone(self):
+        batch = {"tokens": np.zeros((4, 2), "int32")}
+        with data_parallel(1, 4):
             self.assertIs(spread_rows(batch), batch)
+
+    def test_machines_that_no_one_can_read(self):
+        if not ON_TENSORFLOW:
+            self.skipTest("TF_CONFIG is TensorFlow's")
+        os.environ["TF_CONFIG"] = "{"
+        self.addCleanup(os.environ.pop, "TF_CONFIG")
+        with self.assertRaisesRegex(UserError, "TF_CONFIG must be JSON"):
+            with data_parallel(0, 4):
+                self.fail(keras.backend.backend())

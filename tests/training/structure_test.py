@@ -53,7 +53,11 @@ class StructureTest(TestCase):
             structure(settings, CONFIG)[0].widths, (8, 7, 6, 5, 4, 3, 2)
         )
         settings = tiny.settings(
-            style="cpt", plan="8", ranks="", bit_pattern="8,3,8"
+            style="cpt",
+            plan="8",
+            ranks="",
+            bit_pattern="8,3,8",
+            cycles=1,
         )
         self.assertEqual(structure(settings, CONFIG)[0].widths, (8, 3))
 
@@ -68,6 +72,10 @@ class StructureTest(TestCase):
         ({"plan": "eight"}, "must be an integer"),
         ({"plan": "16", "ranks": ""}, "at least one bit-width below 16"),
         ({"bit_pattern": "8,x"}, "`bit_pattern` must be bit-widths"),
+        (
+            {"style": "cpt", "bit_pattern": "8,4,2", "cycles": 2},
+            "`bit_pattern` must have at most 2 bit-widths",
+        ),
         ({"ranks": "a"}, "`ranks` must be integers"),
         ({"ranks": "4"}, "one rank per trained width"),
         ({"group": 48}, "`group` must be one of"),

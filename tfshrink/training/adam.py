@@ -12,6 +12,18 @@ class FusedAdam(keras.optimizers.Adam):
     Reference: Kingma & Ba, Adam, arXiv:1412.6980.
     """
 
+    def apply(self, gradients, variables):
+        """Moves the variables, which `build` was called with.
+
+        Args:
+            gradients: Tensors, of the whole batch: where several devices hold
+                a copy of the variables, this is called once for all of them.
+            variables: Keras variables.
+        """
+        for gradient, variable in zip(gradients, variables, strict=True):
+            self.update_step(gradient, variable, self.learning_rate)
+        self.iterations.assign_add(1)
+
     def update_step(self, gradient, variable, learning_rate):
         step = ops.cast(self.iterations + 1, "float32")
         place = self._get_variable_index(variable)

@@ -10,6 +10,8 @@ from tfshrink.errors import UserError
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_tensors
 from tfshrink.training.board import Board
+from tfshrink.training.devices import machines
+from tfshrink.training.devices import total_over_machines
 from tfshrink.training.held_out import HeldOut
 from tfshrink.training.range_test import range_test
 from tfshrink.training.schedules import cpt_schedule
@@ -45,6 +47,11 @@ def fit(model, settings, plans, text, folder, held_out=None):
         low = lowest_bits(trainer, settings, plans, batches, folder)
         trainer.style = make_style(model, settings, plans, low=low)
     first = restore(folder, trainer)
+    if total_over_machines(first) != first * machines()[1]:
+        raise UserError(
+            f"{folder.checkpoints / LAST} must be of the same step on every "
+            f"machine: copy it from one to the others. Received: step {first}"
+        )
     folder.forget_after(first)
     judge = held_out and HeldOut(model, plans, held_out)
     saved = time.monotonic()
@@ -71,6 +78,8 @@ def fit(model, settings, plans, text, folder, held_out=None):
                 board.write(step + 1, record)
             bar(step + 1, tokens)
             late = time.monotonic() - saved > 60 * settings.checkpoint_minutes
+            # Machines write the same steps, for a resume of them all.
+            late = total_over_machines(late) > 0
             if late or step + 1 == settings.total_steps:
                 save(folder, trainer, step + 1)
                 saved = time.monotonic()

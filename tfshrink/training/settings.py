@@ -49,6 +49,7 @@ FLAG_GROUPS = {
         "init": ("Where scales and codes start.", INITS),
         "init_rows": "Calibration rows.",
         "init_epochs": "Passes of --init=blockwise over them.",
+        "start": "Checkpoint of an earlier run to start from, not --init.",
     },
     "Training": {
         "total_steps": "Steps.",
@@ -61,7 +62,7 @@ FLAG_GROUPS = {
         "distill": "Learn from the full-precision model.",
         "cross_entropy": "Weight of the cross-entropy beside it.",
         "dtype": ("Compute type.", DTYPES),
-        "devices": "Devices that share a batch (JAX); 0 is all GPUs.",
+        "devices": "Devices that share a batch; 0 is all GPUs.",
         "remat": "Recompute activations: less memory, more time.",
         "seed": "Decides order, text and adapters.",
     },
@@ -99,6 +100,8 @@ class TrainSettings:
         init: Where scales and codes start, one of `INITS`.
         init_rows: Calibration rows.
         init_epochs: Passes of `blockwise` over them.
+        start: Checkpoint of a run of the same structure (widths, ranks, group,
+            bank) to start from, instead of `init`; empty is none.
         train: Parts to train, comma-separated, of `PARTS`.
         learning_rate: Peak rate of adapters; the other parts' rates scale
             along.
@@ -114,7 +117,7 @@ class TrainSettings:
             (the pattern of `cpt` too).
         cycles, layer_offset, range_test, static_steps: Of style `cpt`.
         dtype: Compute type.
-        devices: Devices that share a batch, on JAX; 0 is all GPUs or TPUs.
+        devices: Devices that share a batch; 0 is all GPUs or TPUs.
         remat: Gradient checkpointing.
         seed: Integer >= 0.
         eval_every: Steps between judgements on held-out text; 0 is never.
@@ -137,8 +140,9 @@ class TrainSettings:
     init: str = "blockwise"
     init_rows: int = 64
     init_epochs: int = 2
+    start: str = ""
     train: str = "adapters"
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     ranks: str = ""
     placement: str = "side"
     bank: str = "codes"

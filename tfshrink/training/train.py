@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -11,18 +12,24 @@ from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
+from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_model
+from tfshrink.models.checkpoint import save_tensors
 from tfshrink.models.load import fit_missing
 from tfshrink.models.load import load_model
 from tfshrink.models.run import FINAL
+from tfshrink.models.run import read_run
 from tfshrink.plan import parse_plans
 from tfshrink.run_folder import RunFolder
 from tfshrink.training.devices import data_parallel
+from tfshrink.training.devices import machines
 from tfshrink.training.fit import fit
 from tfshrink.training.held_out import held_out_examples
+from tfshrink.training.schedules import cpt_schedule
 from tfshrink.training.settings import TrainSettings
 from tfshrink.training.text import training_examples
 
+START = "start.safetensors"  # what initialisation left
 RANKS = {8: 16, 7: 16, 6: 16, 5: 32, 4: 32, 3: 64, 2: 64}
 
 
@@ -46,10 +53,14 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     from tfshrink.models.sources import open_source
 
     start = time.monotonic()
+    workdir = _own_workdir(workdir)
     if resume:
         folder = RunFolder(workdir, name=settings.style, resume=True)
         settings = stored_settings(folder)
         _check_same(settings, given or {}, folder)
+    # Machines that share a batch meet before TensorFlow computes anything.
+    with data_parallel(settings.devices, settings.batch_size):
+        pass
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
     tokenizer = source.tokenizer()
@@ -61,11 +72,12 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         )
     if not resume:
         # What the run needs later is tried before it begins.
-        with data_parallel(settings.devices, settings.batch_size):
-            pass
         JudgedText.load(protocol, tokenizer)
         training_examples(settings, tokenizer, source.config)
+        start_tensors = _start_tensors(settings, source, precision)
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
+        if start_tensors:
+            save_tensors(folder.checkpoints / START, *start_tensors)
         # The config last: a folder that has one can be resumed.
         folder.write("plan.json", plans[-1].to_json())
         folder.write(
@@ -79,15 +91,13 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
             },
         )
     text = training_examples(settings, tokenizer, source.config, folder)
-    with data_parallel(settings.devices, settings.batch_size):
-        model = load_model(
-            source,
-            precision=precision,
-            dtype=settings.dtype,
-            remat=settings.remat,
-            fit=False,
-        )
-        start_values(model, settings, text, folder, precision)
+    model = _loaded(settings, source, precision)
+    start_values(model, settings, text, folder, precision)
+    with data_parallel(settings.devices, settings.batch_size) as several:
+        if several:
+            # One device made the start; each gets a copy of a model of it.
+            model = _loaded(settings, source, precision)
+            load_model_state(folder.checkpoints / START, model)
         # An embedding may have bits that no block has.
         fit_missing(model, {bits for plan in plans for bits in plan.bits})
         fit(model, settings, plans, text, folder, held_out)
@@ -96,6 +106,49 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     del model
     seconds = time.monotonic() - start
     return judge(protocol, folder, seconds), str(folder.path)
+
+
+def _loaded(settings, source, precision):
+    return load_model(
+        source,
+        precision=precision,
+        dtype=settings.dtype,
+        remat=settings.remat,
+        fit=False,
+    )
+
+
+def _start_tensors(settings, source, precision):
+    """What `start` names; in memory, since `overwrite` may be of that run."""
+    if not settings.start:
+        return None
+    path = Path(settings.start)
+    if path.parent.name != "checkpoints" or not path.is_file():
+        raise UserError(
+            "`start` must be a file in the checkpoints/ of a run folder. "
+            f"Received: {path}"
+        )
+    config, theirs, _ = read_run(path.parents[1], path.name)
+    identities = source.identity, config.get("identity")
+    own, other = (json.dumps(x, sort_keys=True) for x in identities)
+    if own != other or precision != theirs:
+        raise UserError(
+            "`start` must be of a run with this model, widths, ranks, group "
+            f"and bank: {own}, {precision}. Received: {path} of {other}, "
+            f"{theirs}"
+        )
+    return load_tensors(path)
+
+
+def _own_workdir(workdir):
+    """The run folder of this machine, where several share a run."""
+    index, count = machines()
+    if count > 1 and not workdir:
+        raise UserError(
+            "`workdir` must be named where several machines share a run. "
+            "Received: none"
+        )
+    return f"{workdir}-machine-{index}" if index else workdir
 
 
 def structure(settings, config):
@@ -109,7 +162,14 @@ def structure(settings, config):
     )
     blocks = {b for plan in plans for b in plan.bits[: 4 * plan.layers]}
     if settings.style == "cpt" or settings.bit_pattern:
-        blocks |= set(_pattern(settings)) or set(range(2, 9))
+        pattern = _pattern(settings)
+        blocks |= set(pattern) or set(range(2, 9))
+    if settings.style == "cpt":
+        # What it refuses is better refused before the run begins.
+        steps = settings.total_steps - settings.static_steps
+        cpt_schedule(
+            plans[0], total=steps, cycles=settings.cycles, pattern=pattern
+        )
     widths = tuple(sorted((b for b in blocks if b <= 8), reverse=True))
     if not widths:
         raise UserError(
@@ -208,7 +268,7 @@ def start_values(model, settings, text, folder, precision):
     from tfshrink.models.load import fit_scales
     from tfshrink.training.initialisation import initialise
 
-    path = folder.checkpoints / "start.safetensors"
+    path = folder.checkpoints / START
     if path.exists():
         load_model_state(path, model)
         return

@@ -12,7 +12,11 @@ from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.ops.head_loss import distributions
 from tfshrink.ops.head_loss import head_loss
 from tfshrink.training.adam import FusedAdam
+from tfshrink.training.devices import first_device
+from tfshrink.training.devices import on_every_device
+from tfshrink.training.devices import share_of_device
 from tfshrink.training.devices import spread_rows
+from tfshrink.training.devices import summed_over_devices
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
 
@@ -23,7 +27,7 @@ KEPT_BYTES = 2**29
 # all others, whatever the gradient, and would undo a good start.
 WARMUP = 0.2
 RATES = {
-    "adapters": 5e-4,
+    "adapters": 1e-3,
     "latents": 3e-2,
     "norms": 1e-4,
     "scales": 1e-3,
@@ -95,7 +99,12 @@ class Trainer:
     def _build(self):
         self.sums = [
             keras.Variable(
-                np.zeros(v.shape, "float32"), trainable=False, name=f"sum_{i}"
+                np.zeros(v.shape, "float32"),
+                trainable=False,
+                # Each device has its own, summed where they are read.
+                synchronization="on_read",
+                aggregation="sum",
+                name=f"sum_{i}",
             )
             for i, v in enumerate(self.variables)
         ]
@@ -113,9 +122,11 @@ class Trainer:
             for v in self.parts.get(name, ())
         }
         self._teach = backend.Compiled(
-            self._teacher_outputs, self.model.variables
+            on_every_device(self._teacher_outputs), self.model.variables
         )
-        self._accumulate = backend.Compiled(self._term, everything)
+        self._accumulate = backend.Compiled(
+            on_every_device(self._term), everything
+        )
         self._apply = backend.Compiled(self._update, everything + state)
 
     @property
@@ -161,7 +172,9 @@ class Trainer:
                 anything is applied.
         """
         micros = range(step * self.accumulation, (step + 1) * self.accumulation)
-        batches = [spread_rows(batch_at(micro)) for micro in micros]
+        batches = [batch_at(micro) for micro in micros]
+        tokens = int(sum(batch["mask"].sum() for batch in batches))
+        batches = [spread_rows(batch) for batch in batches]
         teachers = [self._teacher(batch) for batch in batches]
         losses, values, entropies, norms = {}, [], [], []
         for update in self.style(step):
@@ -177,7 +190,7 @@ class Trainer:
             "entropy": float(np.mean(entropies)),
             "losses": losses,
             "gradient_norm": float(np.mean(norms)),
-            "tokens": int(sum(batch["mask"].sum() for batch in batches)),
+            "tokens": tokens,
         }
 
     def _teacher(self, batch):
@@ -225,7 +238,8 @@ class Trainer:
                     guides,
                 )
                 outputs[place][index] = hidden
-                values.append((float(loss), float(entropy)))
+                pair = first_device(loss), first_device(entropy)
+                values.append(tuple(map(float, pair)))
             loss, entropy = np.mean(values, axis=0)
             results.append((term.plan, float(loss), float(entropy)))
         return results
@@ -233,17 +247,19 @@ class Trainer:
     def _term(self, tokens, mask, bits, share, teacher, guides):
         """Loss of one plan on one batch; its gradient joins the sums."""
         head = self.model.head_kernel
+        counted = ops.reshape(mask[:, 1:], (-1,))
+        own = share_of_device(ops.sum(counted))
 
         def forward():
             hidden = self._predicting(self.model.hidden(tokens, bits))
-            pairs = [(states, head(own)) for states, own in guides]
+            pairs = [(states, head(their)) for states, their in guides]
             if "hidden" in teacher:
                 pairs.append((teacher["hidden"], head()))
             loss, entropy = head_loss(
                 hidden,
                 head(bits),
                 ops.reshape(tokens[:, 1:], (-1,)),
-                ops.reshape(mask[:, 1:], (-1,)),
+                counted,
                 # Without the full-precision teacher the text itself teaches.
                 cross_entropy=self.cross_entropy if teacher else 1.0,
                 teachers=pairs,
@@ -255,8 +271,12 @@ class Trainer:
             forward, self.variables, dense=False
         )
         for total, gradient in zip(self.sums, gradients, strict=True):
-            backend.add_gradient(total, gradient, share)
-        return loss, extra[0], ops.stop_gradient(extra[1])
+            backend.add_gradient(total, gradient, share * own)
+        return (
+            summed_over_devices(loss * own),
+            summed_over_devices(extra[0] * own),
+            ops.stop_gradient(extra[1]),
+        )
 
     def _move(self, step, update):
         """Applies and clears the accumulated gradients; returns their norm."""
@@ -276,9 +296,10 @@ class Trainer:
         for index, (name, variables) in enumerate(self.parts.items()):
             stop = start + len(variables)
             sums = self.sums[start:stop]
+            sums = [ops.convert_to_tensor(total) for total in sums]
             power = sum(backend.fuse(_power)(total) for total in sums)
             factor = ops.minimum(1.0, self.clip / (ops.sqrt(power) + 1e-12))
-            gradients = [total.value * factor for total in sums]
+            gradients = [total * factor for total in sums]
             optimizer = self.optimizers[name]
             optimizer.learning_rate = rates[index]
             optimizer.apply(gradients, variables)
