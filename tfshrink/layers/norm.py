@@ -7,6 +7,7 @@ from keras import ops
 
 from tfshrink.backend import fuse
 from tfshrink.errors import unknown_choice
+from tfshrink.ops.rows import row_sum
 
 KINDS = ("layer", "rms")
 
@@ -64,10 +65,10 @@ def _normalizer(kind, epsilon):
     """The function of a kind of norm, one object for all layers."""
 
     def normalize(x, scale, bias=None):
-        wide = ops.cast(x, "float32")
+        wide, width = ops.cast(x, "float32"), x.shape[-1]
         if kind == "layer":
-            wide = wide - ops.mean(wide, axis=-1, keepdims=True)
-        power = ops.mean(wide * wide, axis=-1, keepdims=True)
+            wide = wide - row_sum(wide) / width
+        power = row_sum(wide * wide) / width
         out = wide * ops.rsqrt(power + epsilon) * scale
         return ops.cast(out if bias is None else out + bias, x.dtype)
 
