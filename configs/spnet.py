@@ -2,16 +2,15 @@
 
     bin/train --config=configs/spnet.py
 
-The same as `bin/train --style=spnet`: these are its defaults. That command
-made the figures with a peak learning rate of 1e-3 that rose over 3 % of the
-steps, and one gain for the adapters of all widths; they are to be made again.
+The same as `bin/train --style=spnet`: these are its defaults, and that command
+made the figures.
 
-Time: 12 min 38 s from start to judged result (generation 1, initialisation 4.5,
-40 steps 5.5, judging 1.6), on 2 CPU cores (AMD EPYC, AVX-512 bfloat16).
+Time: 11 min 52 s from start to judged result (generation 0.8, initialisation 4,
+40 steps 5.4, judging 1.5), on 2 CPU cores (AMD EPYC, AVX-512 bfloat16).
 
 Result, perplexity on all 35,315 pydoc test tokens (context 512, stride 511,
-bfloat16), as a ratio to full precision (14.28): 8 bits 1.001, 4 bits 1.038,
-2 bits 1.852. Trained on topics of pydoc that the test does not hold and on
+bfloat16), as a ratio to full precision (14.28): 8 bits 1.002, 4 bits 1.045,
+2 bits 1.821. Trained on topics of pydoc that the test does not hold and on
 text of the model's own.
 """
 
