@@ -21,7 +21,7 @@ def get_config():
         "init_rows": 128,
         "init_epochs": 2,
         "train": "adapters",
-        "learning_rate": 1e-3,
+        "learning_rate": 1.5e-3,
         "total_steps": 150,
         "batch_size": 8,
         "context": 256,
