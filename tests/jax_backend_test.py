@@ -18,6 +18,7 @@ CORE = (
     "tests/layers",
     "tests/models/checkpoint_test.py",
     "tests/models/decoder_test.py",
+    "tests/models/effective_weights_test.py",
     "tests/models/load_test.py",
     "tests/models/precision_switch_test.py",
     "tests/ops",

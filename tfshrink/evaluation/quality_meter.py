@@ -6,7 +6,7 @@ from keras import ops
 from tfshrink import backend
 from tfshrink.evaluation.token_scores import token_scores
 from tfshrink.models.effective_weights import can_resolve
-from tfshrink.models.effective_weights import effective_weights
+from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
 
 
@@ -33,7 +33,11 @@ class QualityMeter:
         self.model = model
         self.examples = examples
         self.batch_size = batch_size
-        self._prepare = backend.Compiled(self._weights, model.variables)
+        self._weights = EffectiveWeights(model)
+        self._columns = backend.Compiled(
+            lambda bits: ops.transpose(model.head_kernel(bits)),
+            model.variables,
+        )
         self._score = backend.Compiled(self._scores, model.variables)
 
     @property
@@ -74,20 +78,13 @@ class QualityMeter:
         """
         if bits is not None:
             bits = np.asarray(bits, "int32")
-        weights = self._prepare(bits)
-        if can_resolve(self.model, bits):
-            bits = None
-        return lambda tokens: self._score(weights, tokens, bits)
-
-    def _weights(self, bits):
-        """Weights by path, and the head as `(C, V)`."""
+        columns = self._columns(bits)  # of the head, (C, V)
         weights = {}
         if can_resolve(self.model, bits):
-            weights = effective_weights(self.model, bits)
-        return weights, ops.transpose(self.model.head_kernel(bits))
+            weights, bits = self._weights(bits), None
+        return lambda tokens: self._score(weights, columns, tokens, bits)
 
-    def _scores(self, prepared, tokens, bits):
-        weights, columns = prepared
+    def _scores(self, weights, columns, tokens, bits):
         with weights_in_force(self.model, weights):
             hidden = self.model.hidden(tokens, bits)
         # The last position predicts nothing; it stays, since rows of 512

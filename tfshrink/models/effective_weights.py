@@ -3,61 +3,126 @@
 import contextlib
 
 import keras
-from keras import ops
 from keras.src.backend.common import stateless_scope
 
+from tfshrink import backend
 
-def effective_weights(model, bits=None):
-    """Computes the weights that are in force at `bits`.
+
+class EffectiveWeights:
+    """Computes the weights that are in force at the bits of a plan.
 
     A generation loop calls the model hundreds of times with the same bits:
-    here it quantizes, adds adapters and casts once.
+    here it quantizes, adds adapters and casts once. Blocks are alike, so one
+    compiled function, whose arguments are a block's variables, serves all.
 
     Args:
-        model: A built `Decoder`.
-        bits: Integer tensor `(groups,)`, or `None`.
+        model: A built `Decoder`. Its weights are read anew in every call.
+
+    Call arguments:
+        bits: Integers `(groups,)`, or `None`.
 
     Returns:
         Dict of variable paths to tensors in the compute type. Under
         `weights_in_force` a call without bits gives what a call with `bits`
         gives.
     """
-    pairs = []
-    for index, members in enumerate(model.groups().values()):
-        own = None if bits is None else bits[index]
-        for layer in members:
-            pairs += _pairs(layer, own)
-    return {variable.path: value for variable, value in pairs}
+
+    def __init__(self, model):
+        self.model = model
+        self._block = backend.Compiled(self._of_first_block)
+        self._outer = backend.Compiled(self._of_outer, model.variables)
+
+    @property
+    def traces(self):
+        """How often the function of all blocks was traced."""
+        return self._block.traces
+
+    def __call__(self, bits=None):
+        found, start = {}, 0
+        for block in self.model.blocks:
+            stop = start + len(block.groups())
+            own = None if bits is None else bits[start:stop]
+            values = self._block([v.value for v in block.variables], own)
+            found.update(_named(_members(block), values))
+            start = stop
+        values = self._outer(None if bits is None else bits[start:])
+        return {**found, **_named(self._outer_layers(), values)}
+
+    def _of_first_block(self, values, bits):
+        first = self.model.blocks[0]
+        with _variables_as(zip(first.variables, values, strict=True)):
+            groups = first.groups().values()
+            return [
+                _resolved(layer, None if bits is None else bits[index])
+                for index, members in enumerate(groups)
+                for layer in members
+            ]
+
+    def _of_outer(self, bits):
+        return [
+            _resolved(layer, None if bits is None else bits[index])
+            for index, layer in enumerate(self._outer_layers())
+        ]
+
+    def _outer_layers(self):
+        """Embedding and head, each a group of its own where not tied."""
+        layers = self.model.embedding, self.model.head
+        return [layer for layer in layers if layer is not None]
 
 
 def can_resolve(model, bits):
-    """Whether `effective_weights` can express `bits`.
+    """Whether `EffectiveWeights` can express `bits`.
 
     Quantized activations are no weights: they need the bits in every call.
     """
     return bits is None or not model.precision.activations
 
 
-@contextlib.contextmanager
 def weights_in_force(model, weights):
-    """Lets the tensors of `effective_weights` stand for the variables."""
+    """Lets the tensors of `EffectiveWeights` stand for the variables."""
+    return _variables_as(
+        (variable, weights[variable.path])
+        for variable in model.variables
+        if variable.path in weights
+    )
+
+
+@contextlib.contextmanager
+def _variables_as(pairs):
+    """Lets tensors stand for variables, in whatever type they are."""
     outer = stateless_scope.get_stateless_scope()
     with keras.StatelessScope(initialize_variables=False) as scope:
         # Not through the constructor: it would cast back to float32.
         scope.state_mapping.update(outer.state_mapping if outer else {})
-        for variable in model.variables:
-            if variable.path in weights:
-                scope.state_mapping[id(variable)] = weights[variable.path]
+        scope.state_mapping.update({id(v): value for v, value in pairs})
         yield
 
 
-def _pairs(layer, bits):
-    table = getattr(layer, "table", None)
-    if table is not None:
-        return [(table, layer.head(bits))]
+def _members(block):
+    """The dense layers of a block, in the order of its groups."""
+    return [layer for own in block.groups().values() for layer in own]
+
+
+def _resolved(layer, bits):
+    """What takes the place of the layer's own variables."""
+    if hasattr(layer, "table"):
+        return [layer.head(bits)]
     side = layer.has_side_adapter(bits)
     delta = layer.adapters.delta(bits) if side else None
-    pairs = [(layer.kernel, layer.kernel_at(bits, delta))]
+    values = [layer.kernel_at(bits, delta)]
     if layer.bias is not None:
-        pairs.append((layer.bias, ops.cast(layer.bias, layer.compute_dtype)))
-    return pairs
+        values.append(keras.ops.cast(layer.bias, layer.compute_dtype))
+    return values
+
+
+def _named(layers, values):
+    """Path to tensor, for the variables that `_resolved` stands for."""
+    named = {}
+    for layer, own in zip(layers, values, strict=True):
+        if hasattr(layer, "table"):
+            variables = [layer.table]
+        else:
+            variables = [layer.kernel, layer.bias][: len(own)]
+        for variable, value in zip(variables, own, strict=True):
+            named[variable.path] = value
+    return named

@@ -12,7 +12,7 @@ from tfshrink.layers.kv_cache import KVCache
 from tfshrink.models import decode_loop
 from tfshrink.models import prompts as prompts_lib
 from tfshrink.models.effective_weights import can_resolve
-from tfshrink.models.effective_weights import effective_weights
+from tfshrink.models.effective_weights import EffectiveWeights
 
 _BUCKET = 64  # columns: cache lengths are multiples of it
 _STREAM = 4  # tokens a call while streaming
@@ -54,7 +54,7 @@ class Generator:
         self.cache_length = cache_length
         self.chunk = chunk
         variables = model.variables
-        self.prepare = Compiled(self._prepare, variables)
+        self.prepare = EffectiveWeights(model)
         self.prefill = Compiled(
             functools.partial(decode_loop.prefill, model), variables
         )
@@ -131,9 +131,9 @@ class Generator:
         tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
-        weights = self.prepare(bits)
+        weights = {}
         if can_resolve(self.model, bits):
-            bits = None
+            weights, bits = self.prepare(bits), None
         store = KVCache(config, length, self.model.compute_dtype)
         cache = store.create(len(prompts))
         if width:
@@ -180,11 +180,6 @@ class Generator:
                 f"switchable layer groups. Received: {len(self.bits)}"
             )
         return _tensors(np.asarray(self.bits, "int32"))
-
-    def _prepare(self, bits):
-        if not can_resolve(self.model, bits):
-            return {}
-        return effective_weights(self.model, bits)
 
 
 def _tensors(nest):

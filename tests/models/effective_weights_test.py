@@ -1,0 +1,73 @@
+import numpy as np
+from absl.testing import parameterized
+
+from tests.test_case import TestCase
+from tests.training import tiny
+from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import EffectiveWeights
+from tfshrink.models.effective_weights import weights_in_force
+from tfshrink.models.load import load_model
+
+TOKENS = np.arange(12, dtype="int32").reshape(2, 6)
+
+
+def model(name, **structure):
+    """A tiny model whose adapters and scales differ from block to block."""
+    made = tiny.model(name, **structure)
+    random = np.random.default_rng(0)
+    for variable in made.trainable_variables:
+        if "/adapters/" in variable.path or variable.path.endswith("bias"):
+            noise = random.normal(0, 0.05, variable.shape)
+            variable.assign(np.asarray(variable) + noise)
+    return made
+
+
+class EffectiveWeightsTest(TestCase):
+    @parameterized.product(
+        name=("tiny", "tiny-gpt2"), placement=("side", "inside")
+    )
+    def test_they_stand_for_the_bits(self, name, placement):
+        bank = "codes" if placement == "side" else "none"
+        own = model(name, placement=placement, bank=bank)
+        resolve = EffectiveWeights(own)
+        outputs = []
+        for plan in tiny.plans("8", "stripe-8-2", "4", "32"):
+            bits = np.array(plan.bits, "int32")
+            wanted = own(TOKENS, bits)
+            with weights_in_force(own, resolve(bits)):
+                found = own(TOKENS)
+            self.assertAllClose(found, wanted, atol=2e-5)
+            outputs.append(wanted)
+        self.assertNotAllClose(outputs[0], outputs[2], atol=1e-2)
+        self.assertEqual(resolve.traces, 1)
+        with weights_in_force(own, resolve()):
+            self.assertAllClose(own(TOKENS), outputs[3], atol=2e-5)
+
+    def test_a_model_without_precisions_has_its_own(self):
+        own = load_model("tiny")
+        weights = EffectiveWeights(own)()
+        for variable in own.variables:
+            if variable.path in weights:
+                self.assertAllEqual(weights[variable.path], variable)
+        self.assertLen(weights, 2 * 7 + 1)  # two blocks, the embedding
+
+    def test_new_values_of_the_model_are_read(self):
+        own = model("tiny")
+        bits = np.array(tiny.plans("4")[0].bits, "int32")
+        resolve = EffectiveWeights(own)
+        before = resolve(bits)
+        last = own.blocks[-1].mlp.down
+        last.kernel.assign(2.0 * np.asarray(last.kernel))
+        after = resolve(bits)
+        changed = [
+            path
+            for path, value in after.items()
+            if np.any(np.asarray(value) != np.asarray(before[path]))
+        ]
+        self.assertEqual(changed, [last.kernel.path])
+
+    def test_quantized_activations_need_the_bits_in_every_call(self):
+        own = tiny.model(activations=8)
+        bits = tiny.plans("4")[0].bits
+        self.assertFalse(can_resolve(own, bits))
+        self.assertTrue(can_resolve(own, None))
