@@ -8,6 +8,7 @@ import sys
 
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
+from tests.training import tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -113,6 +114,34 @@ class BenchmarksTest(TestCase):
         )
         row = json.loads(pathlib.Path(path).read_text())
         self.assertEqual((row["plans"], row["traces"]), (4, 1))
+
+    def test_quality_beside_rounding_alone(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        text = folder / "text.txt"
+        text.write_text("One fish, two fish; red fish, blue fish. " * 40)
+        settings = tiny.settings(
+            plan="8;2",
+            ranks="2,2",
+            total_steps=1,
+            eval_data=str(text),
+            data=str(text),
+        ).to_json()
+        config = folder / "small.py"
+        config.write_text(f"def get_config():\n    return {settings}\n")
+        options = (f"--configs={config}", f"--folder={folder / 'runs'}")
+        path = folder / "out.json"
+        for _ in range(2):  # the second time nothing is trained
+            done = self._run("quality.py", *options, f"--json={path}")
+            first, last = json.loads(path.read_text())["rows"]
+            self.assertEqual([first["name"], last["name"]], ["8", "2"])
+            self.assertAllClose(first["rtn"], 1.0, atol=0.01)
+            self.assertNotEqual(last["rtn"], last["mse"])
+            stored = folder / "runs/small/results.json"
+            plans = json.loads(stored.read_text())["plans"]
+            self.assertEqual(
+                plans[1]["perplexity_ratio"], last["perplexity_ratio"]
+            )
+        self.assertNotIn("Training", done.stderr)
 
     def test_a_failing_side_is_one_line(self):
         done = self._run(
