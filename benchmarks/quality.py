@@ -14,19 +14,17 @@ Examples:
 
 import json
 import pathlib
-import subprocess
-import sys
 
 from absl import flags
+from training_runs import run
+from training_runs import trained
 
 from tfshrink import cli
-from tfshrink.errors import UserError
 from tfshrink.files import write_json
 from tfshrink.training.command import load_config
 from tfshrink.training.settings import TrainSettings
 
 FLAGS = flags.FLAGS
-ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ("spnet", "spnet_g32", "spnet_channel", "spnet_best")
 # The largest ratio that is asked of a run of a config, by bit-width.
 ASKED = {
@@ -63,27 +61,6 @@ with cli.flag_group("Output"):
     flags.DEFINE_string("json", None, "File that takes the figures.")
 
 
-def run(*command):
-    """Runs one of the binaries; its output passes through.
-
-    Raises:
-        UserError: it failed; it has said why.
-    """
-    line = [sys.executable, str(ROOT / command[0]), *command[1:]]
-    if subprocess.run(line, check=False, stdout=sys.stderr).returncode:
-        raise UserError(f"`{' '.join(command)}` must end well. It failed.")
-
-
-def trained(config, folder):
-    """The results of a config's run, which is made or finished first."""
-    results = folder / "results.json"
-    if not results.exists():
-        again = ["--resume"] if (folder / "config.json").exists() else []
-        flag = f"--config={config}"
-        run("bin/train", flag, f"--workdir={folder}", *again)
-    return json.loads(results.read_text("utf-8"))
-
-
 def rounded(settings, scales, path):
     """Ratio by plan of the same plans and text without any training."""
     if not path.exists():
@@ -114,7 +91,7 @@ def measure(config, folder):
     """
     name = pathlib.Path(config).stem
     settings = TrainSettings(**load_config(config))
-    results = trained(config, folder / name)
+    results = trained(folder / name, f"--config={config}")
     alone = {
         scales: rounded(settings, scales, folder / f"{name}_{scales}.json")
         for scales in ("mse", "rtn")

@@ -9,6 +9,7 @@ import sys
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tests.training import tiny
+from tfshrink.models.checkpoint import load_tensors
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -142,6 +143,37 @@ class BenchmarksTest(TestCase):
                 plans[1]["perplexity_ratio"], last["perplexity_ratio"]
             )
         self.assertNotIn("Training", done.stderr)
+
+    def test_ablation_begins_where_the_whole_recipe_began(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        text = folder / "text.txt"
+        text.write_text("One fish, two fish; red fish, blue fish. " * 40)
+        small = (
+            f"--model=tiny --plan=8;4;2 --group=32 --ranks=2,4,4 --limit=4 "
+            f"--total_steps=2 --batch_size=2 --context=16 --generated_rows=2 "
+            f"--dtype=float32 --init=mse --bank=none --eval_data={text} "
+            f"--nouse_tensorboard"
+        )
+        path = folder / "out.json"
+        self._run(
+            "ablation.py",
+            "--variants=init_alone,no_distillation",
+            f"--flags={small.replace(';', chr(92) + ';')}",
+            f"--folder={folder}",
+            f"--json={path}",
+        )
+        rows = json.loads(path.read_text())["rows"]
+        self.assertEqual(
+            [row["variant"] for row in rows],
+            ["whole", "init_alone", "no_distillation"],
+        )
+        self.assertLen({row["2 bits"] for row in rows}, 3)
+        start, _ = load_tensors(folder / "whole/checkpoints/start.safetensors")
+        end, _ = load_tensors(
+            folder / "init_alone/checkpoints/final.safetensors"
+        )
+        for name, value in start.items():
+            self.assertAllEqual(end[name], value)
 
     def test_a_failing_side_is_one_line(self):
         done = self._run(
