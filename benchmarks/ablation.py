@@ -16,6 +16,7 @@ import pathlib
 import shlex
 
 from absl import flags
+from training_runs import minutes
 from training_runs import trained
 
 from tfshrink import cli
@@ -78,7 +79,7 @@ def measure(name, folder, common):
             for row in results["plans"]
         },
         "MB of the last": results["plans"][-1]["bytes"] / 1e6,
-        "min": results["training_seconds"] / 60,
+        "min": minutes(results),
     }
 
 

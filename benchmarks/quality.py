@@ -16,6 +16,7 @@ import json
 import pathlib
 
 from absl import flags
+from training_runs import minutes
 from training_runs import run
 from training_runs import trained
 
@@ -102,7 +103,7 @@ def measure(config, folder):
             "config": name,
             "asked": ASKED.get(name, {}).get(row["name"]),
             "megabytes": row["bytes"] / 1e6,
-            "minutes": results["training_seconds"] / 60,
+            "minutes": minutes(results),
             **{scales: ratios[row["name"]] for scales, ratios in alone.items()},
         }
         for row in results["plans"]

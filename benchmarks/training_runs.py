@@ -31,10 +31,34 @@ def trained(folder, *flags):
 
     Returns:
         The dict of its `results.json`.
+
+    Raises:
+        UserError: the run failed, or its results were replaced by those of
+            another judgement.
     """
     folder = pathlib.Path(folder)
     results = folder / "results.json"
     if not results.exists():
         again = ["--resume"] if (folder / "config.json").exists() else []
         run("bin/train", *flags, f"--workdir={folder}", *again)
-    return json.loads(results.read_text("utf-8"))
+    found, config = (
+        json.loads(path.read_text("utf-8"))
+        for path in (results, folder / "config.json")
+    )
+    plans, own = ([p["name"] for p in d["plans"]] for d in (found, config))
+    protocol, settings = found["protocol"], config["settings"]
+    same = protocol["dtype"] == settings["dtype"] and not protocol["limit"]
+    if plans != own or not same:
+        raise UserError(
+            f"{results} must be what training left there, of plans {own} on "
+            f"all text in {settings['dtype']}; remove it, and the run judges "
+            f"itself again. Received: {plans}, {protocol['dtype']}, limit "
+            f"{protocol['limit']}"
+        )
+    return found
+
+
+def minutes(results):
+    """Minutes a run took to train; `None` where it was stopped in between."""
+    seconds = results["training_seconds"]
+    return None if seconds is None else seconds / 60

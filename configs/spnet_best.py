@@ -3,8 +3,17 @@
     bin/train --config=configs/spnet_best.py
 
 Beside the default: twice the calibration rows, four times the text of the
-model's own, 150 steps in place of 40, and 3 bits. `--resume` goes on where a
-stopped run was.
+model's own, 150 steps in place of 40 at a higher rate, and 3 bits. `--resume`
+goes on where a stopped run was.
+
+Time: 44 min 33 s from start to judged result (generation 3, initialisation 13,
+150 steps 26, judging 2), on 2 CPU cores (AMD EPYC, AVX-512 bfloat16) on which
+tests ran at the same time.
+
+Result, perplexity on all 35,315 pydoc test tokens (context 512, stride 511,
+bfloat16), as a ratio to full precision (14.28): 8 bits 1.000, 4 bits 1.038,
+3 bits 1.176, 2 bits 1.666. Trained on topics of pydoc that the test does not
+hold and on text of the model's own.
 """
 
 

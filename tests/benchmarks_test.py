@@ -143,6 +143,11 @@ class BenchmarksTest(TestCase):
                 plans[1]["perplexity_ratio"], last["perplexity_ratio"]
             )
         self.assertNotIn("Training", done.stderr)
+        results = json.loads(stored.read_text())
+        results["protocol"]["limit"] = 8  # as another judgement leaves it
+        stored.write_text(json.dumps(results))
+        done = self._run("quality.py", *options, code=1)
+        self.assertIn("remove it", done.stderr.splitlines()[-1])
 
     def test_ablation_begins_where_the_whole_recipe_began(self):
         folder = pathlib.Path(self.create_tempdir().full_path)

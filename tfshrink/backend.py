@@ -152,15 +152,17 @@ def softmax(x):
 
 
 def _tensor(x):
-    if x is None or (is_replicated() and _on_each_device(x)):
+    if x is None:
         return x
+    if is_tensorflow():
+        import tensorflow as tf
+
+        if isinstance(x, tf.Variable):
+            # As it is, a function would capture one that has its shape.
+            return tf.convert_to_tensor(x)
+        if isinstance(x, tf.distribute.DistributedValues):
+            return x
     return ops.convert_to_tensor(x)
-
-
-def _on_each_device(x):
-    import tensorflow as tf
-
-    return isinstance(x, tf.distribute.DistributedValues)
 
 
 class Compiled:

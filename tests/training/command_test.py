@@ -117,7 +117,7 @@ class MistakesTest(TestCase):
             "--config=config.py": "Did you mean `style`",
             "--workdir=earlier": "--overwrite",
             "--resume": "no such folder",
-            "--start=missing.safetensors": "`start` must be a file in",
+            "--start=missing.safetensors": "`start` must be start.safe",
             "typo": "--name=value",
         }
         before = files_below(self.folder)

@@ -4,14 +4,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
-import keras
 import numpy as np
+from absl.testing import parameterized
 
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
+from tfshrink.training.devices import agree_over_machines
 from tfshrink.training.devices import data_parallel
+from tfshrink.training.devices import machines
 from tfshrink.training.devices import spread_rows
 
 START = """
@@ -28,6 +31,7 @@ from tests.training import tiny
 from tfshrink.errors import UserError
 from tfshrink.training.devices import data_parallel
 from tfshrink.training.devices import first_device
+from tfshrink.training.held_out import HeldOut
 from tfshrink.training.styles import STYLES
 from tfshrink.training.trainer import Trainer
 
@@ -36,8 +40,9 @@ batch = {{"tokens": examples.tokens, "mask": examples.mask}}
 
 def losses(count):
     with data_parallel(count, 4):
+        model = tiny.model()
         trainer = Trainer(
-            tiny.model(),
+            model,
             style=functools.partial(
                 STYLES["instantnet"][0],
                 plans=tiny.plans("8", "2"),
@@ -54,9 +59,11 @@ def losses(count):
             spread = len(total.sharding.device_set)
         found = [trainer.step(i, lambda m: batch) for i in range(3)]
         assert trainer.traces <= 3, trainer.traces
+        held_out = HeldOut(model, tiny.plans("4"), examples).measure()
         trained = [float(np.abs(np.array(v)).sum()) for v in trainer.variables]
         return [spread, [x["loss"] for x in found],
-                [x["gradient_norm"] for x in found], trained]
+                [x["gradient_norm"] for x in found], trained,
+                [held_out["4"]]]
 """
 DEVICES = """
 found = [losses(count) for count in (1, 2)]
@@ -143,11 +150,34 @@ class DataParallelTest(TestCase):
         with data_parallel(1, 4):
             self.assertIs(spread_rows(batch), batch)
 
+    @parameterized.parameters(
+        ("{}", (0, 1)),
+        ('{"cluster": {"chief": ["a"]}}', (0, 1)),
+        (
+            '{"cluster": {"chief": ["a"], "worker": ["b", "c"]},'
+            ' "task": {"type": "worker", "index": 1}}',
+            (2, 3),
+        ),
+        (
+            '{"cluster": {"chief": ["a"], "worker": ["b"]},'
+            ' "task": {"type": "chief", "index": 0}}',
+            (0, 2),
+        ),
+    )
+    def test_machines_are_chief_and_workers(self, text, expected):
+        if not ON_TENSORFLOW:
+            self.skipTest("TF_CONFIG is TensorFlow's")
+        with mock.patch.dict(os.environ, TF_CONFIG=text):
+            self.assertEqual(machines(), expected)
+
     def test_machines_that_no_one_can_read(self):
         if not ON_TENSORFLOW:
             self.skipTest("TF_CONFIG is TensorFlow's")
-        os.environ["TF_CONFIG"] = "{"
-        self.addCleanup(os.environ.pop, "TF_CONFIG")
-        with self.assertRaisesRegex(UserError, "TF_CONFIG must be JSON"):
-            with data_parallel(0, 4):
-                self.fail(keras.backend.backend())
+        cluster = '{"cluster": {"worker": ["a", "b"]}}'  # which of them?
+        for text in ("{", "[1]", cluster):
+            with mock.patch.dict(os.environ, TF_CONFIG=text):
+                with self.assertRaisesRegex(UserError, "TF_CONFIG must be"):
+                    machines()
+
+    def test_one_machine_agrees_with_itself(self):
+        self.assertIsNone(agree_over_machines(7, "a file"))

@@ -88,7 +88,13 @@ def read_run(workdir, checkpoint=FINAL):
         precision = PrecisionConfig.from_json(config["precision"])
         plans = [Plan.from_json(plan, str(path)) for plan in config["plans"]]
         _ = config["model"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UserError(
             "`--workdir` must hold the config.json of a run. Received: "
             f"{workdir} ({error})"

@@ -28,6 +28,7 @@ def data_parallel(count, batch_size):
     Args:
         count: Number of devices of this machine; 0 takes all GPUs or TPUs
             that divide the batch, and one device where there are none.
+            Several machines always give all their GPUs.
         batch_size: Rows of a batch.
 
     Yields:
@@ -66,12 +67,20 @@ def machines():
         return 0, 1
     try:
         config = json.loads(text)
-        count = len(config["cluster"]["worker"])
-        return int(config["task"]["index"]), count
-    except (KeyError, TypeError, ValueError) as error:
+        cluster = config.get("cluster") or {}
+        chiefs, workers = (
+            len(cluster.get(kind, ())) for kind in ("chief", "worker")
+        )
+        if chiefs + workers < 2:
+            return 0, 1
+        task = config["task"]
+        index = int(task["index"])
+        index += chiefs if task["type"] == "worker" else 0
+        return index, chiefs + workers
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            "TF_CONFIG must be JSON with cluster.worker and task.index. "
-            f"Received: {text!r}"
+            "TF_CONFIG must be JSON with cluster (chief, worker) and task "
+            f"(type, index). Received: {text!r}"
         ) from error
 
 
@@ -199,6 +208,20 @@ def total_over_machines(number):
     total = strategy.reduce(tf.distribute.ReduceOp.SUM, own, axis=None)
     devices = strategy.num_replicas_in_sync // machines()[1]
     return float(total) / devices
+
+
+def agree_over_machines(number, what):
+    """Raises a `UserError` unless all machines call this with one number.
+
+    Args:
+        number: Integer below 65,536.
+        what: What it stands for, in the error.
+    """
+    if total_over_machines(number) != number * machines()[1]:
+        raise UserError(
+            f"{what} must be the same on every machine: copy it from one to "
+            f"the others. Received: {number} here, another number elsewhere"
+        )
 
 
 def _devices(count, batch_size):

@@ -10,7 +10,7 @@ from tfshrink.errors import UserError
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_tensors
 from tfshrink.training.board import Board
-from tfshrink.training.devices import machines
+from tfshrink.training.devices import agree_over_machines
 from tfshrink.training.devices import total_over_machines
 from tfshrink.training.held_out import HeldOut
 from tfshrink.training.range_test import range_test
@@ -47,11 +47,6 @@ def fit(model, settings, plans, text, folder, held_out=None):
         low = lowest_bits(trainer, settings, plans, batches, folder)
         trainer.style = make_style(model, settings, plans, low=low)
     first = restore(folder, trainer)
-    if total_over_machines(first) != first * machines()[1]:
-        raise UserError(
-            f"{folder.checkpoints / LAST} must be of the same step on every "
-            f"machine: copy it from one to the others. Received: step {first}"
-        )
     folder.forget_after(first)
     judge = held_out and HeldOut(model, plans, held_out)
     saved = time.monotonic()
@@ -91,6 +86,7 @@ def fit(model, settings, plans, text, folder, held_out=None):
 def lowest_bits(trainer, settings, plans, batches, folder):
     """Fewest bits of `cpt`, from the range test of this run."""
     path = folder.path / RANGE_TEST
+    agree_over_machines(int(path.exists()), str(path))
     if not path.exists():
         found = range_test(
             trainer, batches.at, plans[0], trainer.model.precision.widths
@@ -176,9 +172,12 @@ def restore(folder, trainer):
     (folder.checkpoints / NEXT).unlink(missing_ok=True)  # never proved good
     for unfinished in folder.checkpoints.glob(".*.tmp"):
         unfinished.unlink()  # a kill in the middle of writing left it
+    tensors, metadata = load_tensors(path) if path.exists() else ({}, {})
+    step = metadata.get("step", "0")
+    step = int(step) if step.isdigit() else 0
+    agree_over_machines(step, f"{path}, or its step,")
     if not path.exists():
         return 0
-    tensors, metadata = load_tensors(path)
     shapes = {name: tuple(v.shape) for name, v in trainer.state().items()}
     found = {name: value.shape for name, value in tensors.items()}
     if found != shapes or not metadata.get("step", "").isdigit():

@@ -12,7 +12,9 @@ def print_results(results, folder):
     from tfshrink.evaluation.evaluate_report import print_report
 
     print_report(results)
-    print(f"Trained in {results['training_seconds']:.0f} s. Run: {folder}")
+    seconds = results["training_seconds"]
+    took = "" if seconds is None else f" in {seconds:.0f} s"
+    print(f"Trained{took}. Run: {folder}")
     print(f'Next: bin/evaluate --workdir={folder} --plan="8;stripe-8-4;4"')
 
 
@@ -22,12 +24,17 @@ def print_dry_run(settings):
     from tfshrink.models.load import load_model
     from tfshrink.models.sources import open_source
     from tfshrink.run_folder import RunFolder
+    from tfshrink.training.devices import data_parallel
     from tfshrink.training.fit import make_trainer
+    from tfshrink.training.start import earlier_start
     from tfshrink.training.text import training_examples
     from tfshrink.training.train import structure
 
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
+    earlier_start(settings, source, precision)
+    with data_parallel(settings.devices, settings.batch_size):
+        pass
     data = settings.data.replace("+", ",").split(",")
     data = "+".join(name for name in data if name != "generated") or "pydoc"
     plain = dataclasses.replace(settings, data=data)

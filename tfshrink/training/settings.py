@@ -49,7 +49,7 @@ FLAG_GROUPS = {
         "init": ("Where scales and codes start.", INITS),
         "init_rows": "Calibration rows.",
         "init_epochs": "Passes of --init=blockwise over them.",
-        "start": "Checkpoint of an earlier run to start from, not --init.",
+        "start": "An earlier run's start or final .safetensors, not --init.",
     },
     "Training": {
         "total_steps": "Steps.",
@@ -198,7 +198,8 @@ class TrainSettings:
                 f"Received: style={self.style}, "
                 f"bit_pattern={self.bit_pattern!r}"
             )
-        if self.init in ("blockwise", "gptq") and self.bank == "none":
+        sets_codes = self.init in ("blockwise", "gptq") and not self.start
+        if sets_codes and self.bank == "none":
             raise UserError(
                 f"`init={self.init}` sets codes and needs `bank=codes` or "
                 "`bank=latent`. Received: bank=none"

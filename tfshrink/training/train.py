@@ -3,22 +3,17 @@
 import dataclasses
 import json
 import time
-from pathlib import Path
-
-import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
-from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_model
 from tfshrink.models.checkpoint import save_tensors
 from tfshrink.models.load import fit_missing
 from tfshrink.models.load import load_model
 from tfshrink.models.run import FINAL
-from tfshrink.models.run import read_run
 from tfshrink.plan import parse_plans
 from tfshrink.run_folder import RunFolder
 from tfshrink.training.devices import data_parallel
@@ -27,9 +22,12 @@ from tfshrink.training.fit import fit
 from tfshrink.training.held_out import held_out_examples
 from tfshrink.training.schedules import cpt_schedule
 from tfshrink.training.settings import TrainSettings
+from tfshrink.training.start import check_same_start
+from tfshrink.training.start import earlier_start
+from tfshrink.training.start import START
+from tfshrink.training.start import start_values
 from tfshrink.training.text import training_examples
 
-START = "start.safetensors"  # what initialisation left
 RANKS = {8: 16, 7: 16, 6: 16, 5: 32, 4: 32, 3: 64, 2: 64}
 
 
@@ -74,10 +72,10 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         # What the run needs later is tried before it begins.
         JudgedText.load(protocol, tokenizer)
         training_examples(settings, tokenizer, source.config)
-        start_tensors = _start_tensors(settings, source, precision)
+        given_start = earlier_start(settings, source, precision)
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
-        if start_tensors:
-            save_tensors(folder.checkpoints / START, *start_tensors)
+        if given_start:
+            save_tensors(folder.checkpoints / START, *given_start)
         # The config last: a folder that has one can be resumed.
         folder.write("plan.json", plans[-1].to_json())
         folder.write(
@@ -98,13 +96,15 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
             # One device made the start; each gets a copy of a model of it.
             model = _loaded(settings, source, precision)
             load_model_state(folder.checkpoints / START, model)
+            check_same_start(folder, text)
         # An embedding may have bits that no block has.
         fit_missing(model, {bits for plan in plans for bits in plan.bits})
         fit(model, settings, plans, text, folder, held_out)
     weights = "weights" in settings.train.split(",")
     save_model(folder.checkpoints / FINAL, model, weights=weights)
     del model
-    seconds = time.monotonic() - start
+    # Of a run that was stopped, nobody knows how long it took before.
+    seconds = None if resume else time.monotonic() - start
     return judge(protocol, folder, seconds), str(folder.path)
 
 
@@ -116,28 +116,6 @@ def _loaded(settings, source, precision):
         remat=settings.remat,
         fit=False,
     )
-
-
-def _start_tensors(settings, source, precision):
-    """What `start` names; in memory, since `overwrite` may be of that run."""
-    if not settings.start:
-        return None
-    path = Path(settings.start)
-    if path.parent.name != "checkpoints" or not path.is_file():
-        raise UserError(
-            "`start` must be a file in the checkpoints/ of a run folder. "
-            f"Received: {path}"
-        )
-    config, theirs, _ = read_run(path.parents[1], path.name)
-    identities = source.identity, config.get("identity")
-    own, other = (json.dumps(x, sort_keys=True) for x in identities)
-    if own != other or precision != theirs:
-        raise UserError(
-            "`start` must be of a run with this model, widths, ranks, group "
-            f"and bank: {own}, {precision}. Received: {path} of {other}, "
-            f"{theirs}"
-        )
-    return load_tensors(path)
 
 
 def _own_workdir(workdir):
@@ -260,38 +238,6 @@ def stored_settings(folder):
             f"{folder.path}/config.json must be that of a run of bin/train. "
             f"Received: {error}"
         ) from error
-
-
-def start_values(model, settings, text, folder, precision):
-    """Sets scales and codes, or restores what an earlier try set."""
-    from tfshrink.data.progress_bar import progress_bar
-    from tfshrink.models.load import fit_scales
-    from tfshrink.training.initialisation import initialise
-
-    path = folder.checkpoints / START
-    if path.exists():
-        load_model_state(path, model)
-        return
-    calibrated = settings.init in ("awq", "blockwise", "gptq")
-    plain = sorted(set(precision.widths) - set(precision.banked))
-    fit_scales(model, sorted({8, *plain}), method="mse")
-    rng = np.random.default_rng(settings.seed)
-    rows = rng.permutation(len(text))[: settings.init_rows]
-    if not calibrated:
-        initialise(model, None, method=settings.init)
-    else:
-        with progress_bar("Initialising", len(model.blocks)) as progress:
-            reports = initialise(
-                model,
-                text.tokens[rows],
-                method=settings.init,
-                fit={"epochs": settings.init_epochs},
-                progress=lambda done: progress(done, 0),
-            )
-        folder.write(
-            "initialisation.json", [dataclasses.asdict(r) for r in reports]
-        )
-    save_model(path, model)
 
 
 def judge_protocol(settings, config):

@@ -153,7 +153,7 @@ class Trainer:
         for name, variable in self.state().items():
             variable.assign(values[name])
         for total in self.sums:
-            total.assign(ops.zeros_like(total.value))
+            total.assign(np.zeros(total.shape, "float32"))
 
     def step(self, step, batch_at):
         """Runs the updates of one step.
