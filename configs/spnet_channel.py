@@ -2,15 +2,14 @@
 
     bin/train --config=configs/spnet_channel.py
 
-The same as `bin/train --style=spnet --group=0`; that command made the figures,
-with a learning rate of 5e-4.
+The same as `bin/train --style=spnet --group=0`; that command made the figures.
 
-Time: 15 min 30 s from start to judged result, on 2 CPU cores (AMD EPYC, AVX-512
-bfloat16) on which tests ran at the same time.
+Time: 12 min 10 s from start to judged result, on 2 CPU cores (AMD EPYC, AVX-512
+bfloat16).
 
 Result, perplexity on all 35,315 pydoc test tokens (context 512, stride 511,
-bfloat16), as a ratio to full precision (14.28): 8 bits 1.004, 4 bits 1.072,
-2 bits 2.507. Trained on topics of pydoc that the test does not hold and on text
+bfloat16), as a ratio to full precision (14.28): 8 bits 1.001, 4 bits 1.067,
+2 bits 2.375. Trained on topics of pydoc that the test does not hold and on text
 of the model's own.
 """
 
