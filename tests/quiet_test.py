@@ -38,6 +38,10 @@ class QuietTest(TestCase):
         done = self._run()
         self.assertEqual((done.stdout, done.stderr), ("", "mine\n"))
 
+    def test_a_command_started_by_another_is_quiet_too(self):
+        done = self._run(TF_CPP_MIN_LOG_LEVEL="3")
+        self.assertEqual((done.stdout, done.stderr), ("", "mine\n"))
+
     def test_the_users_setting_wins(self):
         if not ON_TENSORFLOW:
             self.skipTest("the setting is TensorFlow's")
