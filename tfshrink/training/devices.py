@@ -123,8 +123,8 @@ def spread_rows(batch):
     Args:
         batch: Dict of arrays, rows first.
     """
-    if backend.is_tensorflow():
-        return _tensorflow_rows(batch)
+    if backend.is_replicated():
+        return _replica_rows(batch)
     distribution = keras.distribution.distribution()
     if distribution is None:
         return batch
@@ -137,11 +137,9 @@ def spread_rows(batch):
     }
 
 
-def _tensorflow_rows(batch):
+def _replica_rows(batch):
     import tensorflow as tf
 
-    if not tf.distribute.has_strategy():
-        return batch
     strategy = tf.distribute.get_strategy()
     devices = strategy.num_replicas_in_sync
 

@@ -306,7 +306,7 @@ class Trainer:
             squares = squares + power
             start = stop
         for total in self.sums:
-            total.assign(ops.zeros_like(total.value))
+            total.assign(ops.zeros(total.shape, "float32"))
         return ops.sqrt(squares)
 
     def check_variables(self, step):
