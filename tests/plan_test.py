@@ -6,10 +6,10 @@ from absl.testing import parameterized
 
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
-from tfshrink.plan import check_bits
-from tfshrink.plan import group_names
+from tfshrink.layer_groups import group_names
 from tfshrink.plan import parse_plans
 from tfshrink.plan import Plan
+from tfshrink.plan_checks import check_bits
 
 
 class ParseTest(TestCase):

@@ -3,42 +3,17 @@
 import dataclasses
 import hashlib
 import json
-import numbers
 import pathlib
 import re
 
 from tfshrink.errors import UserError
+from tfshrink.layer_groups import group_names
+from tfshrink.plan_checks import check_bits
+from tfshrink.plan_checks import check_plan
 
-BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
-BLOCK_GROUPS = ("attention_in", "attention_out", "mlp_in", "mlp_out")
-GROUP_SIZES = (0, 32, 64, 128, 256)
 HALVES = ("attn_bits", "mlp_bits")  # the seeds' terms
 OUTER_BITS = 8  # embedding and head, unless a plan names them
 VERSION = 1
-
-
-def block_name(index, layers):
-    """`block_07`: two digits, three from 100 blocks on."""
-    digits = 3 if layers >= 100 else 2
-    return f"block_{index:0{digits}d}"
-
-
-def group_names(layers, tied=True):
-    """Names of a decoder's layer groups, in model order.
-
-    Args:
-        layers: Number of blocks.
-        tied: Whether head and embedding are one group.
-
-    Returns:
-        A tuple such as `("block_00/attention_in", ..., "embedding")`.
-    """
-    names = [
-        f"{block_name(index, layers)}/{group}"
-        for index in range(layers)
-        for group in BLOCK_GROUPS
-    ]
-    return (*names, "embedding") if tied else (*names, "embedding", "head")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,78 +52,11 @@ class Plan:
     name: str = "plan"
 
     def __post_init__(self):
-        self._check_kinds()
-        names = self.names
-        if len(self.bits) != len(names):
-            raise UserError(
-                f"`plan` must have {len(names)} layer groups for a model of "
-                f"{self.layers} blocks. Received: {len(self.bits)}"
-            )
-        for name, bits in zip(names, self.bits, strict=True):
-            check_bits(bits, f"plan: {name}")
-        if self.group not in GROUP_SIZES:
-            raise UserError(
-                f"`group` must be one of {GROUP_SIZES} (0 is per channel). "
-                f"Received: {self.group}"
-            )
-        if self.activations not in (0, 8):
-            raise UserError(
-                "`activations` must be 0 (float) or 8 (dynamic int8). "
-                f"Received: {self.activations}"
-            )
-        self._check_pruning()
+        check_plan(self)
         # One form of equal plans: what is hashed and compared is the same.
         levels = tuple(map(float, self.pruning))
         object.__setattr__(self, "bits", tuple(map(int, self.bits)))
         object.__setattr__(self, "pruning", levels if any(levels) else ())
-
-    def _check_kinds(self):
-        if not isinstance(self.layers, numbers.Integral) or self.layers < 1:
-            raise UserError(
-                "`layers` must be the number of blocks, at least 1. "
-                f"Received: {self.layers!r}"
-            )
-        if not isinstance(self.tied, bool):
-            raise UserError(
-                f"`tied` must be true or false. Received: {self.tied!r}"
-            )
-        for name in ("bits", "pruning"):
-            value = getattr(self, name)
-            if not isinstance(value, (tuple, list)):
-                raise UserError(
-                    f"`{name}` must hold one number a layer group. "
-                    f"Received: {value!r}"
-                )
-        for name in ("kv", "exit"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, dict):
-                raise UserError(
-                    f"`{name}` must be a dict of options, or None. "
-                    f"Received: {value!r}"
-                )
-
-    def _check_pruning(self):
-        if self.pruning and len(self.pruning) != len(self.bits):
-            raise UserError(
-                f"`pruning` must have {len(self.bits)} entries, one a layer "
-                f"group. Received: {len(self.pruning)}"
-            )
-        for name, bits, level in zip(
-            self.names,
-            self.bits,
-            self.pruning or (0.0,) * len(self.bits),
-            strict=True,
-        ):
-            if not isinstance(level, numbers.Real) or not 0.0 <= level < 1.0:
-                raise UserError(
-                    f"`pruning` of {name} must be in [0, 1). "
-                    f"Received: {level!r}"
-                )
-            if level and bits == 2:
-                raise UserError(
-                    f"`pruning` of {name} must be 0 at 2 bits: that grid has "
-                    f"no zero. Received: {level}"
-                )
 
     @property
     def names(self):
@@ -333,16 +241,6 @@ class Plan:
         values.pop("name")
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def check_bits(bits, argument="bits"):
-    """Raises a `UserError` unless `bits` is a bit-width plans may hold."""
-    whole = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
-    if not whole or bits not in BITS:
-        raise UserError(
-            f"`{argument}` must be between 2 and 8, or 16 or 32. "
-            f"Received: bits={bits!r}"
-        )
 
 
 def parse_plans(text, **kwargs):

@@ -14,12 +14,12 @@ from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink import backend
 from tfshrink.errors import UserError
+from tfshrink.layer_groups import group_names
 from tfshrink.layers.kv_cache import KVCache
 from tfshrink.models.decoder import Decoder
 from tfshrink.models.load import fit_scales
 from tfshrink.models.load import weight_variables
 from tfshrink.ops.head_loss import head_loss
-from tfshrink.plan import group_names
 
 TOKENS = np.random.default_rng(0).integers(0, 32, (3, 9)).astype("int32")
 WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16, 32)

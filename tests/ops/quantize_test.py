@@ -8,6 +8,7 @@ from tests import oracles
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink import backend
+from tfshrink.fusion import fuse
 from tfshrink.ops import quantize
 
 
@@ -124,7 +125,7 @@ class FakeQuantizeTest(TestCase):
         self.assertAllEqual(quantize.round_bfloat16(x), expected)
         compiled = backend.Compiled(quantize.round_bfloat16)
         self.assertAllEqual(compiled(x), expected)
-        fused = backend.fuse(quantize.round_bfloat16)
+        fused = fuse(quantize.round_bfloat16)
         self.assertAllEqual(fused(ops.convert_to_tensor(x)), expected)
 
     @parameterized.parameters((2, 0), (2, 1), (3, 0), (4, 1), (8, 0))

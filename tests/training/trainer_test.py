@@ -9,7 +9,7 @@ from tests.test_case import to_numpy
 from tests.training import tiny
 from tfshrink import backend
 from tfshrink.errors import UserError
-from tfshrink.training import trainer as trainer_module
+from tfshrink.training import teacher as teacher_module
 from tfshrink.training.fit import make_schedule
 from tfshrink.training.schedules import cosine_rate
 from tfshrink.training.styles import STYLES
@@ -53,7 +53,7 @@ def batch(rows=2, seed=0):
 def added_up(trainer, terms, batches, teachers=None):
     """Losses of an update and the gradient sums it leaves, cleared after."""
     if teachers is None:
-        teachers = [trainer._teacher(own) for own in batches]
+        teachers = [trainer.said(own) for own in batches]
     found = trainer._terms(terms, batches, teachers)
     sums = [to_numpy(total) for total in trainer.sums]
     for total in trainer.sums:
@@ -294,12 +294,12 @@ class PartsTest(TestCase):
         )
         own = batch()
         hidden = to_numpy(trainer.model.hidden(own["tokens"]))
-        before = [to_numpy(x) for x in trainer._teacher(own)["known"]]
+        before = [to_numpy(x) for x in trainer.said(own)["known"]]
         trainer.step(0, lambda micro: own)
         self.assertNotAllClose(
             trainer.model.hidden(own["tokens"]), hidden, atol=1e-2
         )
-        self.assertAllClose(trainer._teacher(own)["known"], before, atol=1e-5)
+        self.assertAllClose(trainer.said(own)["known"], before, atol=1e-5)
 
     def test_a_teacher_too_large_to_keep_teaches_the_same(self):
         def losses():
@@ -309,14 +309,14 @@ class PartsTest(TestCase):
             return [result["loss"] for result in own]
 
         kept = losses()
-        with mock.patch.object(trainer_module, "KEPT_BYTES", 0):
+        with mock.patch.object(teacher_module, "KEPT_BYTES", 0):
             self.assertAllClose(losses(), kept, rtol=1e-4)
 
     def test_what_is_kept_of_the_teacher_is_bounded_for_an_update(self):
         own = batch()
         rows = own["tokens"].shape[0] * (own["tokens"].shape[1] - 1)
         size = 4 * rows * shared_model().config.vocabulary  # float32
-        with mock.patch.object(trainer_module, "KEPT_BYTES", size):
+        with mock.patch.object(teacher_module, "KEPT_BYTES", size):
             for accumulation, expected in ((1, "known"), (2, "hidden")):
                 trainer = Trainer(
                     shared_model(),
@@ -324,7 +324,7 @@ class PartsTest(TestCase):
                     steps=2,
                     accumulation=accumulation,
                 )
-                self.assertEqual(list(trainer._teacher(own)), [expected])
+                self.assertEqual(list(trainer.said(own)), [expected])
 
     def test_a_part_the_model_lacks_is_refused(self):
         with self.assertRaisesRegex(UserError, "`parts` must name something"):

@@ -1,6 +1,6 @@
 """What a decoder is made of, from its config alone: no weight is read."""
 
-from tfshrink.plan import group_names
+from tfshrink.layer_groups import group_names
 
 
 def group_shapes(config):

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from tfshrink.backend import fuse
+from tfshrink.fusion import fuse
 from tfshrink.ops.head_loss import SLICE
 
 

@@ -5,9 +5,9 @@ import functools
 import keras
 from keras import ops
 
-from tfshrink.backend import fuse
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
+from tfshrink.fusion import fuse
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.switchable_dense import project
 from tfshrink.layers.switchable_dense import SwitchableDense

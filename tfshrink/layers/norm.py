@@ -5,8 +5,8 @@ import functools
 import keras
 from keras import ops
 
-from tfshrink.backend import fuse
 from tfshrink.errors import unknown_choice
+from tfshrink.fusion import fuse
 from tfshrink.ops.rows import row_sum
 
 KINDS = ("layer", "rms")

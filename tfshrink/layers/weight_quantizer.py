@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfshrink.backend import fuse
 from tfshrink.errors import UserError
+from tfshrink.fusion import fuse
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.ops import quantize
 from tfshrink.ops.scale_search import peak_scale

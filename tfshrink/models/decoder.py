@@ -8,6 +8,7 @@ from keras import ops
 
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
+from tfshrink.layer_groups import block_name
 from tfshrink.layers.block import Block
 from tfshrink.layers.norm import Norm
 from tfshrink.layers.precision_config import PrecisionConfig
@@ -15,7 +16,6 @@ from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
 from tfshrink.models.precision_switch import PrecisionSwitch
 from tfshrink.ops import rotary
-from tfshrink.plan import block_name
 from tfshrink.plan import Plan
 
 

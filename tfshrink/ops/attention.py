@@ -8,9 +8,9 @@ from keras import ops
 
 from tfshrink.backend import all_slopes
 from tfshrink.backend import first_slope
-from tfshrink.backend import fuse
 from tfshrink.backend import multiply
 from tfshrink.backend import softmax
+from tfshrink.fusion import fuse
 from tfshrink.ops import rotary
 from tfshrink.ops.rows import row_sum
 

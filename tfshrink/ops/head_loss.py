@@ -9,8 +9,8 @@ import keras
 from keras import ops
 
 from tfshrink.backend import first_slope
-from tfshrink.backend import fuse
 from tfshrink.backend import multiply
+from tfshrink.fusion import fuse
 from tfshrink.ops.rows import row_max
 from tfshrink.ops.rows import row_sum
 

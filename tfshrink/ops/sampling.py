@@ -6,7 +6,7 @@ step serves every temperature, top-k, top-p, penalty and seed.
 
 from keras import ops
 
-from tfshrink.backend import fuse
+from tfshrink.fusion import fuse
 from tfshrink.ops.random_bits import uniform
 
 _BLOCK = 128  # tokens a block of the two-level search for a sampled token

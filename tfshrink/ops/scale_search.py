@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from keras import ops
 
-from tfshrink.backend import fuse
+from tfshrink.fusion import fuse
 from tfshrink.ops import quantize
 
 CANDIDATES = 24

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfshrink.backend import fuse
+from tfshrink.fusion import fuse
 
 
 class FusedAdam(keras.optimizers.Adam):

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.plan import check_bits
+from tfshrink.plan_checks import check_bits
 
 STRATEGIES = ("cyclic", "random", "progressive", "scheduled")
 

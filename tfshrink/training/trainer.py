@@ -8,8 +8,7 @@ from keras import ops
 
 from tfshrink import backend
 from tfshrink.errors import UserError
-from tfshrink.models.effective_weights import weights_in_force
-from tfshrink.ops.head_loss import distributions
+from tfshrink.fusion import fuse
 from tfshrink.ops.head_loss import head_loss
 from tfshrink.training.adam import FusedAdam
 from tfshrink.training.devices import first_device
@@ -19,10 +18,9 @@ from tfshrink.training.devices import spread_rows
 from tfshrink.training.devices import summed_over_devices
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
+from tfshrink.training.teacher import predicting
+from tfshrink.training.teacher import Teacher
 
-# The teacher's distributions over an update are kept up to this size; beyond
-# it every plan runs the teacher's head again.
-KEPT_BYTES = 2**29
 # Share of the steps in which the rate rises: Adam's first steps are as long as
 # all others, whatever the gradient, and would undo a good start.
 WARMUP = 0.2
@@ -115,15 +113,13 @@ class Trainer:
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
         everything = self.model.variables + self.sums
-        # The teacher stays what it was though norms or weights are trained.
-        self._frozen = {
-            v.path: ops.convert_to_tensor(np.array(v))
-            for name in ("norms", "weights")
-            for v in self.parts.get(name, ())
-        }
-        self._teach = backend.Compiled(
-            on_every_device(self._teacher_outputs), self.model.variables
-        )
+        if self.distill:
+            shared = (self.parts.get(name, []) for name in ("norms", "weights"))
+            self.teacher = Teacher(
+                self.model,
+                trained=sum(shared, []),
+                batches=self.accumulation,
+            )
         self._accumulate = backend.Compiled(
             on_every_device(self._term), everything
         )
@@ -175,7 +171,7 @@ class Trainer:
         batches = [batch_at(micro) for micro in micros]
         tokens = int(sum(batch["mask"].sum() for batch in batches))
         batches = [spread_rows(batch) for batch in batches]
-        teachers = [self._teacher(batch) for batch in batches]
+        teachers = [self.said(batch) for batch in batches]
         losses, values, entropies, norms = {}, [], [], []
         for update in self.style(step):
             for plan, loss, entropy in self._terms(update, batches, teachers):
@@ -193,25 +189,9 @@ class Trainer:
             "tokens": tokens,
         }
 
-    def _teacher(self, batch):
-        if not self.distill:
-            return {}
-        return self._teach(batch["tokens"], self._frozen)
-
-    def _teacher_outputs(self, tokens, frozen):
-        """What the teacher says: its distributions where they are small."""
-        with weights_in_force(self.model, frozen):
-            hidden = self._predicting(self.model.hidden(tokens))
-            kernel = self.model.head_kernel()
-        size = hidden.shape[0] * kernel.shape[0]
-        size *= 2 if self.model.compute_dtype == "bfloat16" else 4
-        if size * self.accumulation > KEPT_BYTES:
-            return {"hidden": hidden}
-        return {"known": distributions(hidden, kernel)}
-
-    def _predicting(self, hidden):
-        """States `(B (T - 1), C)` of the tokens that have a next one."""
-        return ops.reshape(hidden[:, :-1], (-1, self.model.config.width))
+    def said(self, batch):
+        """What the teacher says about a batch; nothing without one."""
+        return self.teacher(batch["tokens"]) if self.distill else {}
 
     def _terms(self, update, batches, teachers):
         """Adds up the gradients of an update; yields its losses."""
@@ -251,7 +231,7 @@ class Trainer:
         own = share_of_device(ops.sum(counted))
 
         def forward():
-            hidden = self._predicting(self.model.hidden(tokens, bits))
+            hidden = predicting(self.model.hidden(tokens, bits))
             pairs = [(states, head(their)) for states, their in guides]
             if "hidden" in teacher:
                 pairs.append((teacher["hidden"], head()))
@@ -297,7 +277,7 @@ class Trainer:
             stop = start + len(variables)
             sums = self.sums[start:stop]
             sums = [ops.convert_to_tensor(total) for total in sums]
-            power = sum(backend.fuse(_power)(total) for total in sums)
+            power = sum(fuse(_power)(total) for total in sums)
             factor = ops.minimum(1.0, self.clip / (ops.sqrt(power) + 1e-12))
             gradients = [total * factor for total in sums]
             optimizer = self.optimizers[name]

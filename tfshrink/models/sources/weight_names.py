@@ -7,7 +7,7 @@ outputs), whatever the checkpoint's own layout.
 import numpy as np
 
 from tfshrink.errors import UserError
-from tfshrink.plan import block_name
+from tfshrink.layer_groups import block_name
 
 
 def weight_shapes(config):

@@ -1,0 +1,97 @@
+"""What a plan may hold."""
+
+import numbers
+
+from tfshrink.errors import UserError
+
+BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
+GROUP_SIZES = (0, 32, 64, 128, 256)
+
+
+def check_bits(bits, argument="bits"):
+    """Raises a `UserError` unless `bits` is a bit-width plans may hold."""
+    whole = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
+    if not whole or bits not in BITS:
+        raise UserError(
+            f"`{argument}` must be between 2 and 8, or 16 or 32. "
+            f"Received: bits={bits!r}"
+        )
+
+
+def check_plan(plan):
+    """Raises a `UserError` for a field that no plan may hold.
+
+    Args:
+        plan: A `Plan`, its fields as they were given.
+    """
+    check_kinds(plan)
+    names = plan.names
+    if len(plan.bits) != len(names):
+        raise UserError(
+            f"`plan` must have {len(names)} layer groups for a model of "
+            f"{plan.layers} blocks. Received: {len(plan.bits)}"
+        )
+    for name, bits in zip(names, plan.bits, strict=True):
+        check_bits(bits, f"plan: {name}")
+    if plan.group not in GROUP_SIZES:
+        raise UserError(
+            f"`group` must be one of {GROUP_SIZES} (0 is per channel). "
+            f"Received: {plan.group}"
+        )
+    if plan.activations not in (0, 8):
+        raise UserError(
+            "`activations` must be 0 (float) or 8 (dynamic int8). "
+            f"Received: {plan.activations}"
+        )
+    check_pruning(plan)
+
+
+def check_kinds(plan):
+    """Raises a `UserError` for a field of the wrong type."""
+    if not isinstance(plan.layers, numbers.Integral) or plan.layers < 1:
+        raise UserError(
+            "`layers` must be the number of blocks, at least 1. "
+            f"Received: {plan.layers!r}"
+        )
+    if not isinstance(plan.tied, bool):
+        raise UserError(
+            f"`tied` must be true or false. Received: {plan.tied!r}"
+        )
+    for name in ("bits", "pruning"):
+        value = getattr(plan, name)
+        if not isinstance(value, (tuple, list)):
+            raise UserError(
+                f"`{name}` must hold one number a layer group. "
+                f"Received: {value!r}"
+            )
+    for name in ("kv", "exit"):
+        value = getattr(plan, name)
+        if value is not None and not isinstance(value, dict):
+            raise UserError(
+                f"`{name}` must be a dict of options, or None. "
+                f"Received: {value!r}"
+            )
+
+
+def check_pruning(plan):
+    """Raises a `UserError` unless the levels fit the plan's groups."""
+    if plan.pruning and len(plan.pruning) != len(plan.bits):
+        raise UserError(
+            f"`pruning` must have {len(plan.bits)} entries, one a layer "
+            f"group. Received: {len(plan.pruning)}"
+        )
+    for name, bits, level in zip(
+        plan.names,
+        plan.bits,
+        plan.pruning or (0.0,) * len(plan.bits),
+        strict=True,
+    ):
+        if not isinstance(level, numbers.Real) or not 0.0 <= level < 1.0:
+            raise UserError(
+                f"`pruning` of {name} must be in [0, 1). Received: {level!r}"
+            )
+        if level and bits == 2:
+            raise UserError(
+                f"`pruning` of {name} must be 0 at 2 bits: that grid has "
+                f"no zero. Received: {level}"
+            )
