@@ -2,9 +2,9 @@
 
     bin/train --config=configs/spnet_best_channel.py
 
-Beside `spnet_channel.py`: twice the calibration rows, four times the text of the
-model's own, 150 steps in place of 40 at a higher rate. `--resume` goes on where a
-stopped run was.
+Beside `spnet_channel.py`: twice the calibration rows, four times the text of
+the model's own, 150 steps in place of 40 at a higher rate. `--resume` goes on
+where a stopped run was.
 """
 
 

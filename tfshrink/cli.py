@@ -35,7 +35,11 @@ def run(main, *, takes_arguments=False):
         main: Function of the list of what was typed beside the flags.
         takes_arguments: Whether anything but flags may be typed.
     """
-    sys.exit(_run(main, sys.argv, takes_arguments))
+    code = _run(main, sys.argv, takes_arguments)
+    sys.stderr.flush()
+    # C++ libraries take their leave there once Python is gone.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.exit(code)
 
 
 def _run(main, argv, takes_arguments):

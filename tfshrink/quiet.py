@@ -44,7 +44,7 @@ class _QuietTensorFlow:
             execute = spec.loader.exec_module
 
             def exec_module(module):
-                with _closed_stderr():
+                with closed_stderr():
                     execute(module)
 
             spec.loader.exec_module = exec_module
@@ -52,7 +52,8 @@ class _QuietTensorFlow:
 
 
 @contextlib.contextmanager
-def _closed_stderr():
+def closed_stderr():
+    """Sends what C++ writes on stderr nowhere; Python's errors get through."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

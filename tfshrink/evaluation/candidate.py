@@ -47,7 +47,7 @@ class Candidate:
         return plan_cost(self.source.config, plan, context=context, ranks=ranks)
 
 
-def model_candidates(name, plans, *, group=64, scales="mse"):
+def model_candidates(name, plans, *, group=64, scales="mse", activations=0):
     """Candidates of a model without training, one a structure.
 
     Args:
@@ -55,6 +55,7 @@ def model_candidates(name, plans, *, group=64, scales="mse"):
         plans: What `--plan` takes, several split by `;`.
         group: Inputs per scale of the plans that name none.
         scales: How scales are fitted: `"rtn"` or `"mse"`.
+        activations: Of the plans that name none.
 
     Returns:
         List of `Candidate`.
@@ -65,6 +66,7 @@ def model_candidates(name, plans, *, group=64, scales="mse"):
     source = open_source(name)
     shape = {"layers": source.config.layers, "tied": source.config.tied}
     structures = collections.defaultdict(list)
+    shape["activations"] = activations
     for plan in parse_plans(plans, group=group, **shape):
         precision = PrecisionConfig(
             group=plan.group,
@@ -99,12 +101,14 @@ def _load_rounded(source, precision, plans, scales, dtype):
     return model
 
 
-def run_candidates(workdirs, plans=None):
+def run_candidates(workdirs, plans=None, *, activations=None):
     """Candidates of finished runs, one a folder.
 
     Args:
         workdirs: Run folders of `bin/train`.
         plans: What `--plan` takes; `None` means the plans a run trained.
+        activations: 8 or 0 judges them with inputs rounded to int8 or not;
+            `None` as they were trained.
 
     Returns:
         List of `Candidate`.
@@ -112,16 +116,22 @@ def run_candidates(workdirs, plans=None):
     Raises:
         UserError: A folder holds no finished run.
     """
-    return [_run_candidate(workdir, plans) for workdir in workdirs]
+    return [_run_candidate(one, plans, activations) for one in workdirs]
 
 
-def _run_candidate(workdir, plans):
+def _run_candidate(workdir, plans, activations):
     from tfshrink.models.run import open_run
     from tfshrink.models.run import read_run
     from tfshrink.models.sources import open_source
 
     config, precision, trained = read_run(workdir)
     source = open_source(config["model"])
+    if activations is not None:
+        precision = dataclasses.replace(precision, activations=activations)
+        trained = [
+            dataclasses.replace(plan, activations=activations)
+            for plan in trained
+        ]
     if plans:
         trained = parse_plans(
             plans,
@@ -136,7 +146,14 @@ def _run_candidate(workdir, plans):
         source=source,
         plans=trained,
         precision=precision,
-        load=lambda dtype: open_run(workdir, dtype=dtype, widths=used).model,
+        load=lambda dtype: (
+            open_run(
+                workdir,
+                dtype=dtype,
+                widths=used,
+                activations=precision.activations,
+            ).model
+        ),
         workdir=str(workdir),
     )
 

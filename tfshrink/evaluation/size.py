@@ -12,6 +12,7 @@ STORED = {2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8, 16: 16, 32: 16}
 FULL = 16  # from here on a bit-width means "not quantized"
 GROUPED = 4  # from here down a plan's `group` applies
 HALF, SINGLE = 2, 4  # bytes of a 16-bit and of a 32-bit value
+CHANNEL = 12  # bytes of a channel's scale, and of its zero point (int64)
 
 
 def stored_bits(bits, inputs, group):
@@ -33,7 +34,8 @@ def stored_bits(bits, inputs, group):
 def weight_bytes(shape, bits, group=0):
     """Bytes of the codes and scales of one weight.
 
-    Grouped scales are bfloat16, scales per channel float32.
+    Grouped scales are 16 bits; one per channel is float32, and LiteRT writes
+    a zero point of 64 bits beside it.
 
     Args:
         shape: `(inputs, outputs)`.
@@ -55,13 +57,15 @@ def weight_bytes(shape, bits, group=0):
         return codes
     if group:
         return codes + outputs * (inputs // group) * HALF
-    return codes + outputs * SINGLE
+    return codes + outputs * CHANNEL
 
 
 def adapter_bytes(shape, rank):
-    """Bytes of one adapter's two factors, as 16-bit values."""
+    """Bytes of one adapter's two factors: 8 bits, one scale an output."""
+    if not rank:
+        return 0
     inputs, outputs = shape
-    return HALF * rank * (inputs + outputs)
+    return rank * (inputs + outputs) + CHANNEL * (rank + outputs)
 
 
 def adapter_ranks(precision):

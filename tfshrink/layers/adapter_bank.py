@@ -7,6 +7,8 @@ from keras import ops
 from tfshrink.backend import multiply
 from tfshrink.backend import shapes_may_depend_on_values
 from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.ops.quantize import quantize_activations
+from tfshrink.ops.quantize import round_to_int8
 
 
 class AdapterBank(keras.layers.Layer):
@@ -26,7 +28,8 @@ class AdapterBank(keras.layers.Layer):
 
     Returns:
         `(..., outputs)`: `gain * (x A) B` of the adapter of `bits`; the gain
-        is `alpha` at 2 bits and halves with every two bits more.
+        is `alpha` at 2 bits and halves with every two bits more. With int8
+        activations both factors and both inputs are int8, as they ship.
 
     Reference: Hu et al., LoRA, arXiv:2106.09685.
     """
@@ -104,8 +107,12 @@ class AdapterBank(keras.layers.Layer):
 
     def call(self, x, bits):
         down, up = self.factors(ops.convert_to_tensor(bits, "int32"))
-        dtype = self.compute_dtype
+        dtype, as_shipped = self.compute_dtype, self.precision.activations
+        if as_shipped:
+            down, up = round_to_int8(down, 1), round_to_int8(up, 0)
         narrow = ops.matmul(x, ops.cast(ops.transpose(down), dtype))
+        if as_shipped:
+            narrow = quantize_activations(narrow)
         return ops.matmul(narrow, ops.cast(up, dtype))
 
     def delta(self, bits):

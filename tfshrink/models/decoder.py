@@ -16,6 +16,8 @@ from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
 from tfshrink.models.precision_switch import PrecisionSwitch
 from tfshrink.ops import rotary
+from tfshrink.ops.quantize import FULL
+from tfshrink.ops.quantize import quantize_activations
 from tfshrink.plan import Plan
 
 
@@ -167,7 +169,7 @@ class Decoder(keras.Model):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             run = _forward(block, own, rotation)
             x = keras.remat(run)(x) if self.remat else run(x)
-        return self.final_norm(x)
+        return self._for_head(self.final_norm(x), bits)
 
     def hidden_cached(self, tokens, states, column, pad, store, bits=None):
         """Hidden states of new tokens over a cache.
@@ -199,7 +201,13 @@ class Decoder(keras.Model):
             )
             x, state = block(x, own, rotation, mask, cache=cache)
             new.append(state)
-        return self.final_norm(x), new
+        return self._for_head(self.final_norm(x), bits), new
+
+    def _for_head(self, x, bits):
+        """States as the head reads them: int8 where its kernel wants that."""
+        if bits is None or not self.precision.activations:
+            return x
+        return ops.where(bits[-1] >= FULL, x, quantize_activations(x))
 
     def _checked(self, bits):
         """Bits as a tensor with one entry a layer group, or `None`."""

@@ -38,7 +38,7 @@ class Run:
         return self.source.tokenizer()
 
 
-def open_run(workdir, *, dtype="float32", widths=()):
+def open_run(workdir, *, dtype="float32", widths=(), activations=None):
     """Loads the model of a finished run.
 
     Args:
@@ -46,6 +46,8 @@ def open_run(workdir, *, dtype="float32", widths=()):
         dtype: Compute type.
         widths: Bit-widths that will be used: one that nobody trained gets
             squared-error scales.
+        activations: 8 rounds inputs to int8, 0 does not; `None` does as the
+            run was trained.
 
     Returns:
         `Run`.
@@ -59,6 +61,8 @@ def open_run(workdir, *, dtype="float32", widths=()):
     config, precision, plans = read_run(workdir)
     if precision.bank == "latent":
         precision = dataclasses.replace(precision, bank="codes")
+    if activations is not None:
+        precision = dataclasses.replace(precision, activations=activations)
     source = open_source(config["model"])
     model = load_model(source, precision=precision, dtype=dtype, fit=False)
     load_model_state(workdir / "checkpoints" / FINAL, model)

@@ -104,6 +104,21 @@ def quantize_activations(x):
     return ops.cast(x + ops.stop_gradient(quantized - x), dtype)
 
 
+def round_to_int8(x, axis):
+    """Rounds a factor of an adapter as it ships: int8, a scale an output.
+
+    Args:
+        x: float32 matrix.
+        axis: Its input axis.
+
+    Returns:
+        The de-quantized factor, with a straight-through gradient.
+    """
+    peak = ops.max(ops.abs(x), axis=axis, keepdims=True)
+    scale = ops.where(peak > 0.0, peak, 1.0) / 127.0
+    return x + ops.stop_gradient(ops.round(x / scale) * scale - x)
+
+
 def _zero_point(low, high):
     """Rounds the zero point from the end with the smaller error."""
     from_low, from_high = -128.0 - low, 127.0 - high

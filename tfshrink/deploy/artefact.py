@@ -1,0 +1,98 @@
+"""The folder that an export leaves: the file, what it is, its tokenizer."""
+
+import json
+import pathlib
+
+from tfshrink.errors import UserError
+from tfshrink.files import sha256_file
+
+METADATA = "metadata.json"
+LITERT = "model.tflite"
+TOKENIZER = "tokenizer.json"
+CHAT = "chat_template.jinja"
+CARD = "README.md"
+VERSION = 1
+FIELDS = ("version", "config", "plan", "formats")
+
+
+class Artefact:
+    """An export, opened and checked.
+
+    Args:
+        folder: What `bin/export` wrote.
+        format: Which of its formats is meant.
+
+    Attributes:
+        metadata: Dict of metadata.json.
+        path: The model file of that format.
+
+    Raises:
+        UserError: a file is missing, damaged, or not the one that the
+            metadata describes.
+    """
+
+    def __init__(self, folder, format="litert"):
+        self.folder = pathlib.Path(folder)
+        self.metadata = self._read()
+        formats = self.metadata["formats"]
+        if format not in formats:
+            raise UserError(
+                f"`--artifact` must be a folder with a {format} export. "
+                f"Received: {folder}, with {', '.join(formats) or 'none'}"
+            )
+        self.path = self.folder / formats[format]["file"]
+        self._check(formats[format])
+
+    def _read(self):
+        path = self.folder / METADATA
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            missing = [name for name in FIELDS if name not in values]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"`--artifact` must be a folder of bin/export, with a "
+                f"{METADATA}. Received: {self.folder} ({error})"
+            ) from error
+        if missing or values["version"] != VERSION:
+            wrong = missing or f"version {values['version']}"
+            raise UserError(
+                f"`{path}` must be metadata of version {VERSION}. Wrong: "
+                f"{wrong}"
+            )
+        return values
+
+    def _check(self, expected):
+        if not self.path.is_file():
+            raise UserError(
+                f"`--artifact` must hold {self.path.name}. "
+                f"Received: {self.folder}, which does not"
+            )
+        size = self.path.stat().st_size
+        if size != expected["bytes"]:
+            raise UserError(
+                f"`{self.path}` must have the {expected['bytes']} bytes "
+                f"that {METADATA} names. Received: {size}"
+            )
+        if sha256_file(self.path) != expected["sha256"]:
+            raise UserError(
+                f"`{self.path}` must be the file that {METADATA} describes: "
+                "its SHA-256 is another"
+            )
+
+    def tokenizer(self):
+        """`tokenizers.Tokenizer` of the model."""
+        from tokenizers import Tokenizer
+
+        path = self.folder / TOKENIZER
+        try:
+            return Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise UserError(
+                f"`{path}` must be the tokenizer of the export. "
+                f"Received: {error}"
+            ) from error
+
+    def chat_template(self):
+        """The model's chat template, or `None`."""
+        path = self.folder / CHAT
+        return path.read_text("utf-8") if path.is_file() else None

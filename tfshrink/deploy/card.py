@@ -1,0 +1,60 @@
+"""The model card of an export."""
+
+from tfshrink.evaluation.table import markdown_table
+
+CARD = """# {name}, {plan}
+
+{name} shrunk by tfshrink to the plan `{plan}` ({hash}){run}.
+
+{table}
+
+"largest error" is that of a logit against the plan simulated in Keras, beside
+the largest logit; "same next token" is the share of {tokens} tokens of text
+for which both find the same likeliest successor.
+
+| layer groups | bits |
+| --- | --- |
+{bits}
+
+Weights: {source}. Their licence is that of the model they come from.
+
+```bash
+bin/generate --artifact=FOLDER --prompt="Once upon a time"
+```
+"""
+
+
+def model_card(metadata, rows):
+    """The card of an export as Markdown.
+
+    Args:
+        metadata: Dict of metadata.json.
+        rows: Dicts, one a format.
+    """
+    plan = metadata["plan"]
+    counts = {}
+    for bits in plan["bits"].values():
+        counts[bits] = counts.get(bits, 0) + 1
+    source = metadata["source"]
+    return CARD.format(
+        name=metadata["name"],
+        plan=plan["name"],
+        hash=metadata["plan_hash"],
+        run=f", trained in {metadata['run']}" if metadata["run"] else "",
+        table=markdown_table(rows, formats=FORMATS),
+        tokens=64,
+        bits="\n".join(f"| {counts[b]} | {b} |" for b in sorted(counts)),
+        source=", ".join(f"{key} {value}" for key, value in source.items()),
+    )
+
+
+# How the columns of a row are written, on the card and in the terminal.
+FORMATS = {
+    "MB": ".1f",
+    "predicted MB": ".1f",
+    "largest error": ".3f",
+    "of": ".1f",
+    "same next token": ".1%",
+    "tokens/s": ".1f",
+    "seconds": ".1f",
+}

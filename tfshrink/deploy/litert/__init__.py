@@ -1,0 +1,1 @@
+"""LiteRT files, written tensor by tensor, and the program that runs them."""

@@ -1,0 +1,395 @@
+"""Prefill and decode of a frozen decoder as LiteRT graphs.
+
+Axes: T new tokens, S cached columns, H query heads, K key/value heads, G = H/K
+queries that share one, D head width, C channels, V vocabulary.
+"""
+
+import functools
+
+import numpy as np
+
+from tfshrink.deploy.litert.containers import rounded_adapter
+from tfshrink.deploy.litert.containers import shipped
+from tfshrink.deploy.litert.graph import Graph
+from tfshrink.deploy.litert.packed_weight import quantized_weight
+from tfshrink.ops import rotary
+
+EMPTY = 1e9  # position of a column that holds nothing: later than any row
+PENALTY = 1e6  # of a score, for each position a column is too late
+
+
+class DecoderGraphs:
+    """Adds graphs of one decoder to a file; they share its constants.
+
+    A graph takes `tokens` `(T,)`, their `positions` `(T,)`, for each block
+    `keys_NN` and `values_NN` of S cached tokens, and in `columns` `(S,)` the
+    position of each of those, `EMPTY` where there is none. It returns `logits`
+    `(V,)` and the new tokens' `new_keys` `(L, K, T, D)` and `new_values`
+    `(L, K, D, T)`; where T > 1 also the normalised `states` `(T, C)`, and the
+    logits are those of the *first* token. (Order means nothing to attention,
+    positions do: whoever wants the last token's logits hands tokens in from
+    the last to the first.) All of these are flat, as buffers in host memory
+    are, and where T > 1 both T and S may change from call to call.
+
+    The cache holds keys `(K, S, D)` and values `(K, D, S)` of a block: for one
+    token either is the left factor of its product, which is not repacked.
+    Keys are rotated, and scaled as much as queries are.
+
+    Args:
+        file: `FlatModel`.
+        decoder: `FrozenDecoder`.
+    """
+
+    def __init__(self, file, decoder):
+        self.file = file
+        self.decoder = decoder
+        self.config = decoder.config
+        self._weights = {}
+        config = self.config
+        if config.positions == "rope":
+            inverse = rotary.frequencies(
+                config.head_dim, config.rope_theta, config.rope_scaling
+            )
+            self.frequencies = np.concatenate([inverse, inverse])[None]
+
+    def shipped(self, key, parts):
+        """The container of joined weights, made once for all graphs."""
+        if key not in self._weights:
+            self._weights[key] = shipped(parts)
+        return self._weights[key]
+
+    def adapter(self, key, factor):
+        """An adapter's factor as a weight, made once for all graphs."""
+        if key not in self._weights:
+            self._weights[key] = rounded_adapter(factor)
+        return self._weights[key]
+
+    def add(self, name, tokens, columns):
+        """Adds the graph of one or of several new tokens.
+
+        Args:
+            name: Key of the signature.
+            tokens: T, at first.
+            columns: S, at first.
+        """
+        _Builder(self, Graph(self.file, name), tokens, columns).build()
+
+    def add_head(self, name, tokens):
+        """Adds the graph from `states` to the `logits` of each, both flat."""
+        graph = Graph(self.file, name)
+        width = self.config.width
+        states = graph.input("states", (-tokens * width,))
+        states = graph.reshape(states, (-1, width))
+        _Builder(self, graph, tokens, 0).head(states)
+
+
+class _Builder:
+    """One graph while it is put together."""
+
+    def __init__(self, graphs, graph, tokens, columns):
+        self.graphs = graphs
+        self.graph = graph
+        self.config = graphs.config
+        self.tokens = tokens
+        self.columns = columns
+        self.many = tokens > 1
+        self._sums = {}
+
+    def build(self):
+        graph, count = self.graph, self.tokens
+        decoder = self.graphs.decoder
+        varying = -count if self.many else count
+        tokens = graph.input("tokens", (varying,), "int32")
+        positions = graph.input("positions", (varying,), "int32")
+        self.mask = self.visible(positions)
+        x = self.embed(tokens)
+        if decoder.positions is not None:
+            x = graph.add(x, graph.gather(decoder.positions, positions))
+        self.prepare_rotation(positions)
+        keys, values = [], []
+        for index, block in enumerate(decoder.blocks):
+            x, key, value = self.block(x, block, index)
+            keys.append(key)
+            values.append(value)
+        x = self.norm(x, decoder.final_norm)
+        if self.many:
+            self.flat_output("states", x)
+            x = graph.slice(x, (0, 0), (1, self.config.width))
+        self.head(x)
+        self.flat_output("new_keys", graph.concatenate(keys, 0))
+        self.flat_output("new_values", graph.concatenate(values, 0))
+
+    def head(self, x):
+        """Logits of states, as an output."""
+        decoder = self.graphs.decoder
+        head = decoder.embedding if decoder.head is None else decoder.head
+        self.flat_output("logits", self.dense(x, "head", [head]))
+
+    def visible(self, positions):
+        """What is added to scores: 0 where a column is no later than a row.
+
+        Returns:
+            `(1, S, 1)` for one token, which sees itself; else `(T, T + S)`,
+            the new tokens' columns first.
+        """
+        graph = self.graph
+        rows = graph.cast(positions)
+        columns = graph.input("columns", (-self.columns,))
+        if self.many:
+            columns = graph.concatenate([rows, columns], 0)
+            rows = graph.reshape(rows, (-1, 1))
+        shape = (1, -1) if self.many else (1, -1, 1)
+        late = graph.subtract(rows, graph.reshape(columns, shape))
+        late = graph.minimum(late, graph.constant(0.0))
+        return graph.multiply(late, graph.constant(PENALTY))
+
+    def flat_output(self, name, x):
+        """Names an output, flattened."""
+        self.graph.output(name, self.graph.reshape(x, (-1,)))
+
+    def embed(self, tokens):
+        """Rows of the embedding `(T, C)`."""
+        decoder = self.graphs.decoder
+        key = "head" if decoder.head is None else "embedding"
+        found = self.graphs.shipped(key, [decoder.embedding])
+        if found.bits == 32:
+            return self.graph.gather(found.weight.codes, tokens)
+        x = self.graph.lookup(tokens, found.weight)
+        if found.half is None:
+            return x
+        halves = self.graph.gather(found.half[:, None], tokens)
+        return self.graph.add(x, halves)
+
+    def norm(self, x, norm):
+        """RMSNorm or LayerNorm over the last axis."""
+        graph, width = self.graph, self.config.width
+        if self.config.norm == "layer":
+            x = graph.subtract(x, graph.reduce("MEAN", x))
+        # The mean's divisor is in the gain.
+        if not self.many:
+            power = graph.matmul(x, x, transpose_b=True)
+        else:
+            power = graph.reduce("SUM", graph.multiply(x, x))
+        epsilon = graph.constant(width * self.config.norm_epsilon)
+        inverse = graph.unary("RSQRT", graph.add(power, epsilon))
+        gain = self.kept(
+            ("gain", id(norm)),
+            lambda: (norm.scale * np.sqrt(width)).astype("float32"),
+        )
+        x = graph.multiply(graph.multiply(x, inverse), graph.constant(gain))
+        return (
+            x if norm.bias is None else graph.add(x, graph.constant(norm.bias))
+        )
+
+    def kept(self, key, make):
+        """An array that all graphs of the file share."""
+        weights = self.graphs._weights
+        if key not in weights:
+            weights[key] = make()
+        return weights[key]
+
+    def dense(self, x, key, members):
+        """Product with joined weights, half steps, adapters and biases.
+
+        Args:
+            x: `(T, inputs)`.
+            key: Name of the layer group.
+            members: `FrozenDense`s that read `x`.
+
+        Returns:
+            `(T, outputs)` of all members behind one another.
+        """
+        graph = self.graph
+        found = self.graphs.shipped(key, members)
+        bias = None
+        if members[0].bias is not None:
+            bias = self.kept(
+                (key, "bias"),
+                lambda: np.concatenate([m.bias for m in members]),
+            )
+        out = graph.dense(x, found.weight, bias)
+        if found.half is not None:
+            total = self.sum(x)
+            out = graph.add(
+                out, graph.multiply(total, graph.constant(found.half))
+            )
+        if members[0].down is not None:
+            out = graph.add(out, self.adapters(x, key, members))
+        return out
+
+    def sum(self, x):
+        """Sum of each row as int8, once for all weights that read it."""
+        if x.index not in self._sums:
+            inputs = x.shape[-1]
+            ones = self.kept(
+                ("ones", inputs),
+                lambda: quantized_weight(
+                    np.ones((1, inputs), "int8"), np.ones((1, 1), "float32"), 8
+                ),
+            )
+            self._sums[x.index] = self.graph.dense(x, ones)
+        return self._sums[x.index]
+
+    def adapters(self, x, key, members):
+        """What the adapters of joined weights add."""
+        graph, graphs = self.graph, self.graphs
+        down = self.kept(
+            (key, "down floats"),
+            lambda: np.concatenate([member.down for member in members]),
+        )
+        narrow = graph.dense(x, graphs.adapter((key, "down"), down))
+        rank, outputs, start = members[0].down.shape[0], [], 0
+        for index, member in enumerate(members):
+            own = narrow
+            if len(members) > 1:
+                own = graph.slice(narrow, (0, start), (-1, rank))
+            factor = graphs.adapter((key, "up", index), member.up)
+            outputs.append(graph.dense(own, factor))
+            start += rank
+        return (
+            outputs[0] if len(outputs) == 1 else graph.concatenate(outputs, 1)
+        )
+
+    def block(self, x, block, index):
+        """A block; returns its output and the new keys and values."""
+        graph = self.graph
+        groups = block.groups
+        key = functools.partial("{}/{}".format, index)
+        hidden = self.norm(x, block.attention_norm)
+        mixed = self.dense(hidden, key("attention_in"), groups["attention_in"])
+        mixed, keys, values = self.attend(mixed, index)
+        out = self.dense(mixed, key("attention_out"), groups["attention_out"])
+        x = graph.add(x, out)
+        hidden = self.norm(x, block.mlp_norm)
+        inner = self.dense(hidden, key("mlp_in"), groups["mlp_in"])
+        inner = self.activate(inner)
+        out = self.dense(inner, key("mlp_out"), groups["mlp_out"])
+        return graph.add(x, out), keys, values
+
+    def activate(self, inner):
+        """The nonlinearity of the MLP, times its gate's partner."""
+        graph, kind = self.graph, self.config.activation
+        up = None
+        if self.config.gated:
+            inner, up = graph.split(inner, 2, 1)
+        if kind == "silu":
+            out = graph.multiply(inner, graph.unary("LOGISTIC", inner))
+        elif kind == "relu":
+            out = graph.unary("RELU", inner)
+        else:
+            out = graph.gelu(inner, approximate=kind == "gelu_tanh")
+        return out if up is None else graph.multiply(out, up)
+
+    def prepare_rotation(self, positions):
+        """What turns queries and keys: a matrix for one token, else tables."""
+        if self.config.positions != "rope":
+            return
+        graph, width = self.graph, self.config.head_dim
+        rows = graph.reshape(graph.cast(positions), (-1, 1))
+        angles = graph.multiply(rows, graph.constant(self.graphs.frequencies))
+        scale = graph.constant(width**-0.25)  # of both factors of a score
+        cosines = graph.multiply(graph.unary("COS", angles), scale)
+        sines = graph.multiply(graph.unary("SIN", angles), scale)
+        half = width // 2
+        turn = np.zeros((width, width), "float32")  # x @ turn = (-x2, x1)
+        turn[np.arange(half) + half, np.arange(half)] = -1.0
+        turn[np.arange(half), np.arange(half) + half] = 1.0
+        turn = graph.constant(turn)
+        if not self.many:
+            straight = graph.constant(np.eye(width, dtype="float32"))
+            self.rotation = graph.add(
+                graph.multiply(straight, cosines), graph.multiply(turn, sines)
+            )
+        else:
+            self.rotation = cosines, sines, turn
+
+    def attend(self, joined, index):
+        """Attention over the cache and the new tokens.
+
+        Args:
+            joined: Queries, keys and values, `(T, (H + 2 K) D)`.
+            index: Of the block.
+
+        Returns:
+            `(T, H D)`, new keys `(1, K, T, D)`, new values `(1, K, D, T)`.
+        """
+        graph, config = self.graph, self.config
+        width, kv = config.head_dim, config.kv_heads
+        cached = kv * self.columns * width
+        keys = graph.input(f"keys_{index:02d}", (-cached,))
+        values = graph.input(f"values_{index:02d}", (-cached,))
+        keys = graph.reshape(keys, (kv, -1, width))
+        values = graph.reshape(values, (kv, width, -1))
+        attend = self.attend_many if self.many else self.attend_one
+        return attend(joined, keys, values)
+
+    def attend_one(self, joined, keys, values):
+        graph, config = self.graph, self.config
+        heads, kv = config.heads, config.kv_heads
+        width, shared = config.head_dim, config.heads // config.kv_heads
+        joined = graph.reshape(joined, (heads + 2 * kv, width))
+        turned = graph.slice(joined, (0, 0), (heads + kv, -1))
+        turned = self.rotated(turned)
+        value = graph.slice(joined, (heads + kv, 0), (kv, -1))
+        query = graph.slice(turned, (0, 0), (heads, -1))
+        key = graph.slice(turned, (heads, 0), (kv, -1))
+        query = graph.reshape(query, (kv, shared, width))
+        key = graph.reshape(key, (kv, 1, width))
+        value = graph.reshape(value, (kv, width, 1))
+        old = graph.add(graph.matmul(keys, query, transpose_b=True), self.mask)
+        own = graph.matmul(key, query, transpose_b=True)
+        scores = graph.concatenate([own, old], 1)  # (K, 1 + S, G)
+        shares = graph.softmax(graph.transpose(scores, (0, 2, 1)))
+        own = graph.slice(shares, (0, 0, 0), (kv, shared, 1))
+        old = graph.slice(shares, (0, 0, 1), (kv, shared, -1))
+        mixed = graph.add(
+            graph.matmul(values, old, transpose_b=True),
+            graph.matmul(value, own, transpose_b=True),
+        )  # (K, D, G)
+        mixed = graph.transpose(mixed, (0, 2, 1))
+        return (
+            graph.reshape(mixed, (1, heads * width)),
+            graph.reshape(key, (1, kv, 1, width)),
+            graph.reshape(value, (1, kv, width, 1)),
+        )
+
+    def rotated(self, x):
+        """Heads `(N, D)` of one token, or `(N, T, D)`, turned and scaled."""
+        graph = self.graph
+        if self.config.positions != "rope":
+            scale = self.config.head_dim**-0.25
+            return graph.multiply(x, graph.constant(scale))
+        if not self.many:
+            return graph.matmul(x, self.rotation)
+        cosines, sines, turn = self.rotation
+        return graph.add(
+            graph.multiply(x, cosines),
+            graph.multiply(graph.matmul(x, turn), sines),
+        )
+
+    def attend_many(self, joined, keys, values):
+        graph, config = self.graph, self.config
+        heads, kv, width = config.heads, config.kv_heads, config.head_dim
+        joined = graph.reshape(joined, (-1, heads + 2 * kv, width))
+        joined = graph.transpose(joined, (1, 0, 2))
+        turned = graph.slice(joined, (0, 0, 0), (heads + kv, -1, width))
+        turned = self.rotated(turned)
+        value = graph.slice(joined, (heads + kv, 0, 0), (kv, -1, width))
+        value = graph.transpose(value, (0, 2, 1))
+        query = graph.slice(turned, (0, 0, 0), (heads, -1, width))
+        key = graph.slice(turned, (heads, 0, 0), (kv, -1, width))
+        query = graph.reshape(query, (kv, heads // kv, -1, width))
+        keys = graph.concatenate([key, keys], 1)
+        keys = graph.reshape(keys, (kv, 1, -1, width))
+        values = graph.concatenate([value, values], 2)
+        values = graph.reshape(values, (kv, 1, width, -1))
+        scores = graph.matmul(query, keys, transpose_b=True)
+        shares = graph.softmax(graph.add(scores, self.mask))
+        mixed = graph.matmul(shares, values, transpose_b=True)
+        mixed = graph.reshape(mixed, (heads, -1, width))
+        mixed = graph.transpose(mixed, (1, 0, 2))
+        return (
+            graph.reshape(mixed, (-1, heads * width)),
+            graph.reshape(key, (1, kv, -1, width)),
+            graph.reshape(value, (1, kv, width, -1)),
+        )

@@ -1,0 +1,262 @@
+"""One sequence in an exported decoder, run by LiteRT."""
+
+import contextlib
+import os
+
+import numpy as np
+
+from tfshrink.errors import UserError
+from tfshrink.quiet import closed_stderr
+
+EMPTY = 1e9  # position of a column that holds nothing (`decoder_graph`)
+PREFILL, DECODE, HEAD = "prefill", "decode", "head"
+FIRST_COLUMNS = 64  # the cache begins so long, and doubles
+CHUNK = 512  # new tokens a call at most
+_ALIGNMENT = 64  # bytes, of a buffer that is bound and not copied
+IN_MEMORY = ":memory"  # where XNNPACK keeps the one copy of packed weights
+
+
+class Session:
+    """Runs the graphs of a file over a cache that they share.
+
+    Everything that goes in or out lies in host memory that LiteRT reads and
+    writes in place. The cache grows in steps: attention costs what the text
+    so far is long, not what the longest could be.
+
+    Args:
+        path: A `.tflite` file with the graphs of `DecoderGraphs`.
+        shape: Dict of `layers`, `kv_heads`, `head_dim`, `width`, `vocabulary`
+            and `context`, as in `DecoderConfig`.
+        threads: Of a call; `None` takes all cores.
+        builtin: Run LiteRT's own kernels, without XNNPACK (to compare).
+
+    Raises:
+        UserError: LiteRT cannot read the file, or it holds other graphs.
+
+    Example:
+        >>> session = Session("model.tflite", shape)
+        >>> logits = session.prefill([1, 17, 240])
+        >>> logits = session.step(int(logits.argmax()))
+    """
+
+    def __init__(self, path, shape, *, threads=None, builtin=False):
+        self.path = path
+        self.shape = shape
+        self.length = 0
+        self._model = _load(path, threads or os.cpu_count(), builtin)
+        signatures = self._model.get_signature_list()
+        missing = {PREFILL, DECODE, HEAD} - set(signatures)
+        if missing:
+            raise UserError(
+                f"`{path}` must be an export of tfshrink, with the signatures "
+                f"prefill, decode and head. Received: {sorted(signatures)}"
+            )
+        self._graphs = {
+            name: (self._model.get_signature_index(name), signatures[name])
+            for name in (PREFILL, DECODE, HEAD)
+        }
+        self._bound = {}
+        self._grow(FIRST_COLUMNS)
+
+    def close(self):
+        """Frees the model; the session cannot be used any more."""
+        with closed_stderr():  # LiteRT says what it destroys
+            self._bound.clear()
+            self._model = None
+
+    def __del__(self):
+        if getattr(self, "_model", None) is not None:
+            self.close()
+
+    def reset(self):
+        """Forgets the sequence."""
+        self.length = 0
+        self._columns[:] = EMPTY
+
+    def rewind(self, length):
+        """Forgets all but the first `length` tokens of the sequence."""
+        self.length = min(length, self.length)
+        self._columns[self.length :] = EMPTY
+
+    def prefill(self, tokens):
+        """Appends tokens to the sequence.
+
+        Args:
+            tokens: Token ids, at least one.
+
+        Returns:
+            Logits of the last one, float32 `(V,)`, valid until the next call.
+        """
+        logits = None
+        for start in range(0, len(tokens), CHUNK):
+            logits = self._append(tokens[start : start + CHUNK])["logits"]
+        return logits
+
+    def step(self, token):
+        """Appends one token; returns its logits as `prefill` does."""
+        return self._append([token])["logits"]
+
+    def score(self, tokens):
+        """Appends tokens; returns the logits of each, `(T, V)`."""
+        if len(tokens) == 1:
+            return self.step(tokens[0])[None].copy()
+        found = []
+        for part in _chunks(len(tokens)):
+            states = self._append(tokens[part])["states"]
+            arrays = self._run(HEAD, len(tokens[part]), {"states": states})
+            rows = arrays["logits"].reshape(-1, self.shape["vocabulary"])
+            found.append(rows[::-1].copy())  # the last token is first
+        return np.concatenate(found)
+
+    def _append(self, tokens):
+        tokens = np.asarray(tokens, "int32")
+        count, start = len(tokens), self.length
+        self._reserve(start + count)
+        stop = start + count
+        places = np.arange(start, stop, dtype="int32")
+        name = DECODE if count == 1 else PREFILL
+        # The last token first: the graph has the logits of its first row.
+        arrays = self._run(
+            name, count, {"tokens": tokens[::-1], "positions": places[::-1]}
+        )
+        shape = self.shape
+        heads = shape["layers"], shape["kv_heads"]
+        keys = arrays["new_keys"].reshape(*heads, count, -1)
+        values = arrays["new_values"].reshape(*heads, -1, count)
+        self._keys[:, :, start:stop] = keys[:, :, ::-1]
+        self._values[..., start:stop] = values[..., ::-1]
+        self._columns[start:stop] = places
+        self.length = stop
+        return arrays
+
+    def _reserve(self, length):
+        """Makes room for `length` tokens, of which the last need none."""
+        context = self.shape["context"]
+        if length > context:
+            raise UserError(
+                f"A sequence must have at most {context} tokens, the context "
+                f"of {self.path}. Received: {length}"
+            )
+        columns = len(self._columns)
+        while columns < length:
+            columns *= 2
+        if columns > len(self._columns):
+            self._grow(columns)
+
+    def _grow(self, columns):
+        shape = self.shape
+        heads, width = (shape["layers"], shape["kv_heads"]), shape["head_dim"]
+        size = heads[0] * heads[1] * columns * width
+        keys = _aligned(size).reshape(*heads, columns, width)
+        values = _aligned(size).reshape(*heads, width, columns)
+        marks = _aligned(columns)
+        marks[:] = EMPTY
+        if self.length:
+            keys[:, :, : self.length] = self._keys[:, :, : self.length]
+            values[..., : self.length] = self._values[..., : self.length]
+            marks[: self.length] = self._columns[: self.length]
+        self._keys, self._values, self._columns = keys, values, marks
+        self._bound.clear()
+
+    def _run(self, name, count, given):
+        """Runs a graph on `count` tokens; returns its arrays by name."""
+        key = name, count
+        first = key not in self._bound
+        if first:
+            # Another number of tokens is another shape of the same graph.
+            for other in [k for k in self._bound if k[0] == name]:
+                del self._bound[other]
+            self._bound[key] = self._bind(name, count)
+        index, inputs, outputs, arrays = self._bound[key]
+        for own, values in given.items():
+            arrays[own][:] = values
+        # The first time LiteRT looks for accelerators, aloud.
+        with closed_stderr() if first else contextlib.nullcontext():
+            self._model.run_by_index(index, inputs, outputs)
+        return arrays
+
+    def _bind(self, name, count):
+        """Buffers of a graph for `count` tokens and the cache as it is."""
+        from ai_edge_litert.tensor_buffer import TensorBuffer
+
+        index, names = self._graphs[name]
+        arrays = {
+            own: self._array(own, count, all_logits=name == HEAD)
+            for own in (*names["inputs"], *names["outputs"])
+        }
+        for place, own in enumerate(names["inputs"]):
+            self._model.resize_input_tensor(
+                place, [arrays[own].size], index, strict=False
+            )
+        inputs, outputs = (
+            [
+                TensorBuffer.create_from_host_memory(arrays[own].reshape(-1))
+                for own in names[side]
+            ]
+            for side in ("inputs", "outputs")
+        )
+        return index, inputs, outputs, arrays
+
+    def _array(self, name, count, all_logits):
+        """Memory of an input or output: the cache's, or new."""
+        shape = self.shape
+        if name == "columns":
+            return self._columns
+        if name.startswith("keys_"):
+            return self._keys[int(name[5:])]
+        if name.startswith("values_"):
+            return self._values[int(name[7:])]
+        if name in ("tokens", "positions"):
+            return _aligned(count, "int32")
+        if name == "states":
+            return _aligned(count * shape["width"])
+        if name == "logits":
+            rows = count if all_logits else 1
+            return _aligned(rows * shape["vocabulary"])
+        heads = shape["layers"] * shape["kv_heads"]
+        return _aligned(heads * shape["head_dim"] * count)
+
+
+def _chunks(count):
+    """Slices of at most `CHUNK` tokens, none of a single one."""
+    parts = -(-count // CHUNK)
+    edges = np.linspace(0, count, parts + 1).astype(int)
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _aligned(size, dtype="float32"):
+    """Zeros at an address that LiteRT binds without a copy."""
+    raw = np.zeros(4 * size + _ALIGNMENT, "uint8")
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + 4 * size].view(dtype)
+
+
+def _load(path, threads, builtin):
+    try:
+        from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.cpu_kernel_mode import CpuKernelMode
+        from ai_edge_litert.cpu_options import CpuOptions
+        from ai_edge_litert.options import Options
+    except ImportError as error:
+        raise UserError(
+            "LiteRT runs exports, and is missing: pip install ai-edge-litert "
+            f"({error})"
+        ) from error
+    mode = CpuKernelMode.BUILTIN if builtin else CpuKernelMode.XNNPACK
+    options = CpuOptions(
+        num_threads=threads,
+        kernel_mode=mode,
+        xnnpack_weight_cache_path="" if builtin else IN_MEMORY,
+    )
+    if not os.path.isfile(path):
+        raise UserError(f"`{path}` must be a .tflite file. It is not there")
+    try:
+        with closed_stderr():  # LiteRT greets there
+            return CompiledModel.from_file(
+                str(path), options=Options(cpu_options=options)
+            )
+    except RuntimeError as error:
+        raise UserError(
+            f"`{path}` must be a .tflite file that LiteRT reads, whole. "
+            f"Received: {str(error).splitlines()[0]}"
+        ) from error
