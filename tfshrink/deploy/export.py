@@ -198,6 +198,7 @@ def _metadata(one, plan, rows, folder):
         "version": artefact.VERSION,
         "name": config.name,
         "run": one.name if one.workdir else None,
+        "model": one.model,
         "source": one.source.identity,
         "config": config.to_json(),
         "plan": plan.to_json(),

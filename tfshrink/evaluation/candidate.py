@@ -22,6 +22,7 @@ class Candidate:
         plans: List of `Plan`.
         precision: `PrecisionConfig` of the model.
         load: Function of a compute type to the `Decoder`.
+        model: What `--model` takes for the source.
         workdir: The run folder it comes from, or `None`.
 
     Raises:
@@ -34,6 +35,7 @@ class Candidate:
     plans: list
     precision: object
     load: object
+    model: str
     workdir: str | None = None
 
     def __post_init__(self):
@@ -84,6 +86,7 @@ def model_candidates(name, plans, *, group=64, scales="mse", activations=0):
             load=functools.partial(
                 _load_rounded, source, precision, own, scales
             ),
+            model=name,
         )
         for precision, own in structures.items()
     ]
@@ -154,6 +157,7 @@ def _run_candidate(workdir, plans, activations):
                 activations=precision.activations,
             ).model
         ),
+        model=config["model"],
         workdir=str(workdir),
     )
 

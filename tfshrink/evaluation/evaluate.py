@@ -1,10 +1,12 @@
 """evaluate's work: plans of a model or of finished runs, side by side."""
 
 import contextlib
+import dataclasses
 import os
 import time
 
 from tfshrink.data.progress_bar import progress_bar
+from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
@@ -27,9 +29,11 @@ def evaluate(
     *,
     model="smollm2-135m",
     workdir=(),
+    artifact=(),
     plan=None,
     group=64,
     scales="mse",
+    activations=None,
     tasks=("perplexity",),
     data="pydoc",
     limit=None,
@@ -46,11 +50,15 @@ def evaluate(
         model: What `--model` takes; not used with `workdir`.
         workdir: Run folders; each also gets a `results.json` of its own,
             unless `json` is given.
+        artifact: Folders of bin/export, judged by running the files; with
+            neither `workdir` nor `plan` beside nothing but full precision.
         plan: What `--plan` takes, several split by `;`. Default: the plans
             a run trained, or 8 and 4 bits.
         group: Inputs per scale at 4 bits and below, for plans of a `model`
             that name none; 0 is per channel.
         scales: How the scales of a `model` are fitted: `"mse"` or `"rtn"`.
+        activations: 8 simulates plans as they ship, inputs rounded to int8;
+            `None` as they were trained, or float.
         tasks: As in `Protocol`, like the next six.
         data: Text, or SQuAD.
         limit: Windows of text, or questions, at most.
@@ -85,12 +93,9 @@ def evaluate(
         raise UserError(
             f"`json` must be a file. Received: {json}, which is none"
         )
-    if workdir:
-        candidates = run_candidates(workdir, plan)
-    else:
-        candidates = model_candidates(
-            model, plan or PLANS, group=group, scales=scales
-        )
+    candidates = _candidates(
+        model, workdir, artifact, plan, group, scales, activations
+    )
     texts, references, parts = {}, {}, []
     for one in candidates:
         key = _key(one)
@@ -109,10 +114,47 @@ def evaluate(
         if one.workdir and not json and not dry_run:
             _write_into(one.workdir, part)
     material = texts[_key(candidates[0])]
+    for folder in artifact:
+        one, reference, rows = parts[0]
+        rows.append(_run_artefact(folder, one, protocol, material, reference))
     results = _results(*zip(*parts, strict=True), protocol, material, start)
     if json and not dry_run:
         write_results(json, results)
     return results
+
+
+def _candidates(model, workdir, artifact, plan, group, scales, activations):
+    """What is simulated; an export alone has only its full precision."""
+    if workdir:
+        return run_candidates(workdir, plan, activations=activations)
+    if artifact and not plan:
+        from tfshrink.deploy.artefact import Artefact
+
+        model = Artefact(artifact[0]).metadata["model"]
+        return [dataclasses.replace(model_candidates(model, "32")[0], plans=[])]
+    return model_candidates(
+        model,
+        plan or PLANS,
+        group=group,
+        scales=scales,
+        activations=activations or 0,
+    )
+
+
+def _run_artefact(folder, one, protocol, material, reference):
+    """The row of an export."""
+    from tfshrink.evaluation.artefact_judge import ArtefactJudge
+
+    with _progress("LiteRT", material.rows) as on_rows:
+        judge = ArtefactJudge(folder, protocol, material, on_rows=on_rows)
+        if DecoderConfig.from_json(judge.config) != one.source.config:
+            raise UserError(
+                "`--artifact` must be of the model that stands beside it, "
+                f"{one.source.name}. Received: {folder}, {judge.config['name']}"
+            )
+        row = judge.measure()
+    row["compression"] = reference["bytes"] / row["bytes"]
+    return _with_ratios(row, reference)
 
 
 def _write_into(workdir, results):
@@ -176,11 +218,16 @@ def _row(candidate, plan, judge, reference):
     }
     if candidate.workdir:
         row["run"] = candidate.name
-    if "perplexity" in found:
-        row["perplexity_ratio"] = found["perplexity"] / reference["perplexity"]
+    return _with_ratios(row, reference)
+
+
+def _with_ratios(row, reference):
+    """The row with what its perplexity and accuracy are relative to."""
+    if "perplexity" in row:
+        row["perplexity_ratio"] = row["perplexity"] / reference["perplexity"]
         # Percent of next tokens per nominal bit of a weight.
-        accuracy = 100 * found["token_accuracy"]
-        row["accuracy_per_bit"] = accuracy / cost["effective_bits"]
+        accuracy = 100 * row["token_accuracy"]
+        row["accuracy_per_bit"] = accuracy / row["effective_bits"]
     return row
 
 

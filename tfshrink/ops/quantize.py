@@ -93,8 +93,8 @@ def quantize_activations(x):
     """
     dtype = x.dtype
     x = ops.cast(x, "float32")
-    low = ops.minimum(ops.min(x, axis=-1, keepdims=True), 0.0)
-    high = ops.maximum(ops.max(x, axis=-1, keepdims=True), 0.0)
+    low = ops.min(x, axis=-1, keepdims=True, initial=0.0)
+    high = ops.max(x, axis=-1, keepdims=True, initial=0.0)
     # The kernel multiplies by the inverse step: a division rounds otherwise.
     span = ops.where(high > low, high - low, 255.0)
     inverse = 255.0 / span
@@ -114,7 +114,8 @@ def round_to_int8(x, axis):
     Returns:
         The de-quantized factor, with a straight-through gradient.
     """
-    peak = ops.max(ops.abs(x), axis=axis, keepdims=True)
+    # An adapter of rank 0 has no peak.
+    peak = ops.max(ops.abs(x), axis=axis, keepdims=True, initial=0.0)
     scale = ops.where(peak > 0.0, peak, 1.0) / 127.0
     return x + ops.stop_gradient(ops.round(x / scale) * scale - x)
 

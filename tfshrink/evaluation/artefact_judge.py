@@ -1,0 +1,163 @@
+"""Exports, measured by running the file itself."""
+
+import time
+
+import numpy as np
+
+from tfshrink.deploy.artefact import Artefact
+from tfshrink.deploy.litert.session import Session
+from tfshrink.deploy.sampling import Sampler
+from tfshrink.deploy.sampling import Sampling
+from tfshrink.evaluation.judge import DECODED
+from tfshrink.evaluation.judge import PROMPT
+from tfshrink.evaluation.quality_meter import summarize
+from tfshrink.evaluation.size import effective_bits
+from tfshrink.evaluation.speed import rates
+from tfshrink.evaluation.speed import REPEATS
+from tfshrink.evaluation.speed import timed
+from tfshrink.evaluation.squad import answer
+from tfshrink.evaluation.squad import NEW_TOKENS
+from tfshrink.evaluation.squad_metrics import squad_scores
+from tfshrink.plan import Plan
+
+
+class ArtefactJudge:
+    """Measures an export as `Judge` measures a simulated plan.
+
+    Args:
+        folder: Folder of bin/export.
+        protocol: `Protocol`; its compute type is the file's own.
+        material: `Material` in the tokens of the same model.
+        repeats: Measurements of a speed.
+        on_rows: As for `Judge`.
+    """
+
+    def __init__(
+        self, folder, protocol, material, *, repeats=REPEATS, on_rows=None
+    ):
+        self.artefact = Artefact(folder)
+        self.config = self.artefact.metadata["config"]
+        self.plan = Plan.from_json(self.artefact.metadata["plan"], str(folder))
+        self.protocol = protocol
+        self.material = material
+        self.repeats = repeats
+        self.on_rows = on_rows or (lambda rows, tokens: None)
+        self.session = Session(self.artefact.path, self.config)
+
+    def measure(self):
+        """Runs the tasks of the protocol; returns one dict of all they found.
+
+        Its `name`, `bytes` (of the file), `effective_bits` and `plan` too.
+        """
+        from tfshrink.decoder_config import DecoderConfig
+
+        config = DecoderConfig.from_json(self.config)
+        found = {
+            "name": f"{self.plan.name} (LiteRT)",
+            "model": self.config["name"],
+            "group": self.plan.group,
+            "bytes": self.artefact.path.stat().st_size,
+            "effective_bits": effective_bits(config, self.plan),
+            "plan": self.plan.to_json(),
+            "artefact": self.artefact.folder.name,
+        }
+        for task in self.protocol.tasks:
+            found.update(MEASURES[task](self))
+        return found
+
+    def continuation(self, prompt, count):
+        """The likeliest continuation of a prompt: a list of tokens."""
+        self.session.reset()
+        choose = Sampler(Sampling(temperature=0.0, repetition_penalty=1.0))
+        logits, made = self.session.prefill(prompt), []
+        for _ in range(count):
+            token = choose(logits)
+            if token in self.config["eos"]:
+                break
+            made.append(token)
+            logits = self.session.step(token)
+        return made
+
+
+def _perplexity(judge):
+    nats, ranks, masks = [], [], []
+    for batch in judge.material.text.examples.batches(1):
+        tokens = np.asarray(batch["tokens"])[0]
+        judge.session.reset()
+        own, rank = scores(judge.session.score(tokens)[:-1], tokens[1:])
+        nats.append(own)
+        ranks.append(rank)
+        masks.append(batch["mask"][0, 1:])
+        judge.on_rows(1, len(tokens))
+    return summarize(*map(np.concatenate, (nats, ranks, masks)))
+
+
+def scores(logits, targets):
+    """Negative log-likelihood and rank of the targets.
+
+    Args:
+        logits: float32 `(N, V)`.
+        targets: Integers `(N,)`.
+
+    Returns:
+        `(nats, ranks)`, as `token_scores` has them.
+    """
+    peak = logits.max(axis=1, keepdims=True)
+    total = np.log(np.exp(logits - peak).sum(axis=1, dtype="float64"))
+    own = np.take_along_axis(logits, np.asarray(targets)[:, None], 1)
+    places = np.arange(logits.shape[1])
+    ties = (logits == own) & (places < np.asarray(targets)[:, None])
+    ranks = ((logits > own) | ties).sum(axis=1)
+    return total + (peak - own)[:, 0], ranks
+
+
+def _squad(judge):
+    material = judge.material
+    predictions = answer(
+        material.prompts,
+        lambda prompts: [
+            judge.continuation(prompt, NEW_TOKENS) for prompt in prompts
+        ],
+        material.tokenizer.decode,
+        batch_size=1,
+        on_batch=lambda rows: judge.on_rows(rows, 0),
+    )
+    return squad_scores(
+        predictions, [list(one.answers) for one in material.questions]
+    )
+
+
+def _speed(judge):
+    session, context = judge.session, judge.protocol.context
+    vocabulary = judge.config["vocabulary"]
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, vocabulary, context, "int32")
+
+    def evaluate():
+        session.reset()
+        session.score(tokens)
+
+    evaluation = rates(timed(evaluate, repeats=judge.repeats), context)
+    decoding = rates(_decoding_seconds(judge), DECODED)
+    return {
+        "evaluation_tokens_per_second": evaluation["median"],
+        "decoding_tokens_per_second": decoding["median"],
+        "speed": {"evaluation": evaluation, "decoding": decoding},
+    }
+
+
+def _decoding_seconds(judge):
+    """Seconds of `DECODED` steps behind a prompt, once a repeat."""
+    session, seconds = judge.session, []
+    for _ in range(judge.repeats + 1):
+        session.reset()
+        session.prefill(list(range(PROMPT)))
+        session.step(0)
+        start = time.perf_counter()
+        for token in range(DECODED):
+            session.step(token)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]  # the first one binds buffers
+
+
+MEASURES = {"perplexity": _perplexity, "speed": _speed, "squad": _squad}
