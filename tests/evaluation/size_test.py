@@ -29,6 +29,7 @@ SMOLLM2 = DecoderConfig(
 )
 # The config of `tiny`. By hand: a block has 36,864 weights (8,192 + 4,096 +
 # 16,384 + 8,192) and 512 outputs, the table 32,768 and 512; five norms of 64.
+# One scale per channel takes 12 bytes.
 TINY = open_source("tiny").config
 
 
@@ -80,33 +81,33 @@ class SizeTest(TestCase):
         (2, 0, 6, 4),  # native only where inputs come in fours
         (2, 32, 64, 4),  # blocks of 2 bits ship as 4
         (16, 0, 8, 16),
-        (32, 64, 8, 16),
+        (32, 64, 8, 32),
     )
     def test_stored_bits(self, bits, group, inputs, expected):
         self.assertEqual(stored_bits(bits, inputs, group), expected)
 
     @parameterized.parameters(
-        ((64, 10), 8, 64, 640 + 40),
-        ((64, 10), 4, 0, 320 + 40),
+        ((64, 10), 8, 64, 640 + 120),
+        ((64, 10), 4, 0, 320 + 120),
         ((64, 10), 4, 32, 320 + 40),
         ((64, 10), 3, 64, 320 + 20),
-        ((64, 10), 2, 0, 160 + 40),
+        ((64, 10), 2, 0, 160 + 120),
         ((64, 10), 2, 64, 320 + 20),
         ((64, 10), 16, 64, 1280),
-        ((5, 3), 4, 0, 8 + 12),  # fifteen half bytes
+        ((5, 3), 4, 0, 8 + 36),  # fifteen half bytes
     )
     def test_weight_bytes_by_hand(self, shape, bits, group, expected):
         self.assertEqual(weight_bytes(shape, bits, group), expected)
 
     @parameterized.parameters(
-        ("8", 64, 106_496 + 1536 * 4 + 1280),
-        ("4", 64, 36_864 + 1152 * 2 + 34_816 + 1280),
-        ("4", 0, 36_864 + 1024 * 4 + 34_816 + 1280),
-        ("3", 64, 36_864 + 1152 * 2 + 34_816 + 1280),
-        ("2", 64, 36_864 + 1152 * 2 + 34_816 + 1280),
-        ("2", 0, 18_432 + 1024 * 4 + 34_816 + 1280),
+        ("8", 64, 106_496 + 1536 * 12 + 1280),
+        ("4", 64, 36_864 + 1152 * 2 + 38_912 + 1280),
+        ("4", 0, 36_864 + 1024 * 12 + 38_912 + 1280),
+        ("3", 64, 36_864 + 1152 * 2 + 38_912 + 1280),
+        ("2", 64, 36_864 + 1152 * 2 + 38_912 + 1280),
+        ("2", 0, 18_432 + 1024 * 12 + 38_912 + 1280),
         ("16", 64, 2 * 106_496 + 1280),
-        ("32", 64, 2 * 106_496 + 1280),
+        ("32", 64, 4 * 106_496 + 1280),
     )
     def test_model_bytes_by_hand(self, bits, group, expected):
         self.assertEqual(model_bytes(TINY, plan(bits, group=group)), expected)
@@ -118,7 +119,9 @@ class SizeTest(TestCase):
         for bits, rank in ranks.items():
             extra = model_bytes(TINY, plan(bits), ranks)
             extra -= model_bytes(TINY, plan(bits))
-            self.assertEqual(extra, 2 * 2 * 1024 * rank)
+            # And 512 outputs, each with a scale; so has each of the ranks.
+            scales = 12 * (7 * rank + 512)
+            self.assertEqual(extra, 2 * (1024 * rank + scales))
         untrained = plan("5")
         self.assertEqual(
             model_bytes(TINY, untrained, ranks), model_bytes(TINY, untrained)
@@ -138,7 +141,7 @@ class SizeTest(TestCase):
     def test_untied_head_counts_apart(self):
         untied = DecoderConfig.from_json({**TINY.to_json(), "tied": False})
         more = model_bytes(untied, Plan.parse("8", layers=2, tied=False))
-        self.assertEqual(more - model_bytes(TINY, plan("8")), 34_816)
+        self.assertEqual(more - model_bytes(TINY, plan("8")), 38_912)
 
     def test_gpt2_adds_vectors_and_positions(self):
         config = open_source("tiny-gpt2").config
@@ -146,7 +149,7 @@ class SizeTest(TestCase):
         codes = 2 * (4 * 4096 + 2 * 8192) + 32_768
         scales = 2 * (4 * 64 + 128 + 64) + 512
         vectors = 5 * 128 + 2 * (3 * 64 + 64 + 128 + 64)
-        expected = codes + 4 * scales + 4 * vectors + 2 * 512 * 64
+        expected = codes + 12 * scales + 4 * vectors + 4 * 512 * 64
         self.assertEqual(model_bytes(config, plan("8")), expected)
 
     def test_effective_bits_weigh_by_parameters(self):
@@ -166,7 +169,7 @@ class SizeTest(TestCase):
         cost = plan_cost(SMOLLM2, Plan.parse("8", layers=30))
         # Outputs of a block: 576 + 2 * 192 + 576 + 2 * 1536 + 576.
         scales = 30 * 5184 + 49152
-        expected = 134_479_872 - 35_136 + 35_136 + 4 * (scales + 35_136)
+        expected = 134_479_872 - 35_136 + 35_136 + 12 * scales + 4 * 35_136
         self.assertEqual(cost["bytes"], expected)
         self.assertEqual(reference_bytes(SMOLLM2), 269_030_016)
         self.assertAllClose(cost["compression"], 269_030_016 / expected)

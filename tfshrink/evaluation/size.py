@@ -7,8 +7,8 @@ from tfshrink.evaluation.shapes import position_parameters
 from tfshrink.evaluation.shapes import vector_parameters
 from tfshrink.evaluation.shapes import weights
 
-# Bits a code takes in the container; what is not quantized ships as 16 bits.
-STORED = {2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8, 16: 16, 32: 16}
+# Bits a code takes in the container.
+STORED = {2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8, 16: 16, 32: 32}
 FULL = 16  # from here on a bit-width means "not quantized"
 GROUPED = 4  # from here down a plan's `group` applies
 HALF, SINGLE = 2, 4  # bytes of a 16-bit and of a 32-bit value
@@ -96,7 +96,7 @@ def model_bytes(config, plan, ranks=None):
     """
     ranks = ranks or {}
     total = SINGLE * vector_parameters(config)
-    total += HALF * position_parameters(config)
+    total += SINGLE * position_parameters(config)
     groups = group_shapes(config)
     for name, bits in plan.as_dict().items():
         # Adapters stand beside the layers of the blocks alone.

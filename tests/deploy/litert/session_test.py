@@ -27,6 +27,7 @@ class SessionTest(TestCase):
 
     @parameterized.named_parameters(
         ("float", "32", {}),
+        ("half", "16", {}),
         ("8", "8", {}),
         ("4_groups", "4", {}),
         ("4_channel", "4", {"group": 0}),

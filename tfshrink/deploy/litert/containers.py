@@ -54,7 +54,8 @@ def shipped(dense):
     parts = dense if isinstance(dense, list) else [dense]
     codes = np.concatenate([part.codes for part in parts])
     if parts[0].scale is None:
-        return Shipped(float_weight(codes), 32)
+        bits = parts[0].bits
+        return Shipped(float_weight(codes, bits), bits)
     scale = np.concatenate([part.scale for part in parts])
     bits = parts[0].bits
     native = native_bits(bits, codes.shape[1], scale.shape[1])

@@ -152,8 +152,8 @@ class _Builder:
         decoder = self.graphs.decoder
         key = "head" if decoder.head is None else "embedding"
         found = self.graphs.shipped(key, [decoder.embedding])
-        if found.bits == 32:
-            return self.graph.gather(found.weight.codes, tokens)
+        if found.weight.scale is None:
+            return self.graph.gather(self.graph.weight(found.weight), tokens)
         x = self.graph.lookup(tokens, found.weight)
         if found.half is None:
             return x

@@ -1,7 +1,14 @@
 """A LiteRT model file, put together in memory and written in one go."""
 
+import os
+import struct
+
 import numpy as np
 
+# The last bytes of a file of ours, with its size: LiteRT checks nothing, and a
+# file that was cut short brings the whole process down.
+END = b"TFSHRINK"
+TAIL = len(END) + 8
 ALIGNMENT = 64  # bytes; what the kernels want of a weight
 # The version a reader needs at least, of operators newer than 1.
 VERSIONS = {"FULLY_CONNECTED": 12, "BATCH_MATMUL": 4, "EMBEDDING_LOOKUP": 4}
@@ -89,7 +96,8 @@ class FlatModel:
                 file.write(b"\0" * (buffer.offset - written))
                 file.write(np.ascontiguousarray(values).data)
                 written = buffer.offset + buffer.size
-        return written
+        file.write(END + struct.pack("<Q", written + TAIL))
+        return written + TAIL
 
     def _packed(self, flatbuffers, model):
         builder = flatbuffers.Builder(1 << 20)
@@ -121,6 +129,16 @@ class FlatModel:
             if graph.name
         ]
         return model
+
+
+def is_whole(path):
+    """Whether a file is one that `FlatModel` wrote, to its last byte."""
+    with open(path, "rb") as file:
+        begin = file.read(8)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        end = file.read(TAIL)
+    return begin[4:] == b"TFL3" and end == END + struct.pack("<Q", size)
 
 
 def _shared(schema):

@@ -84,6 +84,8 @@ class Graph:
         elif packed.scale is not None:
             own = self.model.channel_scales(packed.scale)
             self.tensors[found.index].quantization = own
+        if packed.type == "float16":
+            found = self.operator("DEQUANTIZE", [found], [packed.shape])[0]
         self._constants[id(packed)] = (found, packed)
         return found
 
@@ -267,9 +269,11 @@ class Graph:
         return self.operator("EMBEDDING_LOOKUP", inputs, [shape])[0]
 
     def gather(self, table, indices):
-        """Rows of a float constant at int32 `(N,)`."""
+        """Rows of a float array or tensor at int32 `(N,)`."""
         shape = (indices.shape[0], *table.shape[1:])
-        inputs = [self.constant(table), indices]
+        if isinstance(table, np.ndarray):
+            table = self.constant(table)
+        inputs = [table, indices]
         options = ("GatherOptions", {"axis": 0})
         return self.operator("GATHER", inputs, [shape], options)[0]
 

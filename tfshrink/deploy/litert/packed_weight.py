@@ -82,7 +82,13 @@ def quantized_weight(codes, scale, bits):
     )
 
 
-def float_weight(values):
-    """A weight that is not quantized, float32 `(outputs, inputs)`."""
-    values = np.ascontiguousarray(values, "float32")
-    return PackedWeight(codes=values, shape=values.shape, type="float32")
+def float_weight(values, bits=32):
+    """A weight that is not quantized.
+
+    Args:
+        values: `(outputs, inputs)`.
+        bits: 16 or 32 a value; kernels compute in 32 either way.
+    """
+    dtype = f"float{bits}"
+    values = np.ascontiguousarray(values, dtype)
+    return PackedWeight(codes=values, shape=values.shape, type=dtype)

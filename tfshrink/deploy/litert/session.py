@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from tfshrink.deploy.litert.flat_model import is_whole
 from tfshrink.errors import UserError
 from tfshrink.quiet import closed_stderr
 
@@ -250,6 +251,11 @@ def _load(path, threads, builtin):
     )
     if not os.path.isfile(path):
         raise UserError(f"`{path}` must be a .tflite file. It is not there")
+    if not is_whole(path):
+        raise UserError(
+            f"`{path}` must be a .tflite file that tfshrink wrote, whole. It "
+            "is foreign or damaged"
+        )
     try:
         with closed_stderr():  # LiteRT greets there
             return CompiledModel.from_file(
