@@ -4,8 +4,10 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
+import numpy as np
 from absl.testing import parameterized
 
 from tests.evaluation.evaluate_test import write_run
@@ -18,6 +20,7 @@ from tfshrink.deploy.generate import generate
 from tfshrink.deploy.runtime import Runtime
 from tfshrink.deploy.sampling import Sampling
 from tfshrink.errors import UserError
+from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.evaluate import evaluate
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,21 +33,15 @@ class ExportTest(TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.root = pathlib.Path(cls.create_tempdir_of_class())
+        folder = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.root = pathlib.Path(folder)
         write_run(cls.root / "run", gain=0.02)
         cls.folder, cls.rows = export(
             workdir=cls.root / "run",
             plan="4",
             out=cls.root / "exports" / "four",
         )
-
-    @classmethod
-    def create_tempdir_of_class(cls):
-        import tempfile
-
-        folder = tempfile.mkdtemp()
-        cls.addClassCleanup(shutil.rmtree, folder)
-        return folder
 
     def test_row_says_how_true_and_how_large_the_file_is(self):
         (row,) = self.rows
@@ -66,7 +63,6 @@ class ExportTest(TestCase):
         self.assertEqual(os.listdir(self.folder.parent), ["four"])
 
     def test_text_is_that_of_the_simulation(self):
-        from tfshrink.evaluation.candidate import run_candidates
         from tfshrink.models.generation import Generator
 
         (one,) = run_candidates([self.root / "run"], "4", activations=8)
@@ -236,10 +232,113 @@ class ExportTest(TestCase):
         self.assertEqual(hidden, [])
 
 
+class SavedModelTest(TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.root = pathlib.Path(folder)
+        write_run(cls.root / "run", gain=0.02)
+
+    def load_and_run(self, folder, body):
+        """What a clean interpreter prints that has TensorFlow, not tfshrink."""
+        code = (
+            "import sys\n"
+            "sys.modules['tfshrink'] = sys.modules['keras'] = None\n"
+            "import numpy as np, tensorflow as tf\n"
+            f"model = tf.saved_model.load({str(folder / 'saved_model')!r})\n"
+            "run = model.signatures\n"
+            "tokens = tf.constant([[5, 7, 11, 300]])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code + body],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=self.root,
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def simulated(self, bits):
+        (one,) = run_candidates([self.root / "run"], "8;4;2")
+        model = one.load("float32")
+        tokens = np.array([[5, 7, 11, 300]], "int32")
+        return np.asarray(model(tokens, np.asarray(bits, "int32")))[0]
+
+    def test_plain_tensorflow_runs_one_plan(self):
+        folder, rows = export(
+            workdir=self.root / "run",
+            plan="4",
+            format=["saved_model", "litert"],
+            out=self.root / "both",
+        )
+        row, other = rows
+        self.assertEqual(other["format"], "litert")
+        self.assertBetween(row["largest error"], 0, 1e-3 * row["of"])
+        self.assertEqual(row["same next token"], 1.0)
+        wanted = self.simulated((4,) * 8 + (8,))
+        found = self.load_and_run(
+            folder,
+            "whole = run['serving_default'](tokens=tokens)['logits'][0]\n"
+            "cache = tf.zeros((2, 2, 1, 2, 10, 16))\n"
+            "pad = tf.zeros((1,), tf.int32)\n"
+            "first = run['prefill'](tokens=tokens[:, :3], cache=cache,\n"
+            "    column=tf.constant(0), pad=pad)\n"
+            "last = run['decode'](tokens=tokens[:, 3:], pad=pad,\n"
+            "    column=tf.constant(3), cache=first['cache'])['logits']\n"
+            "rows = [*whole.numpy(), first['logits'].numpy()[0]]\n"
+            "rows.append(last.numpy()[0])\n"
+            "import json; print(json.dumps([row.tolist() for row in rows]))\n",
+        )
+        wanted = [*wanted, wanted[2], wanted[3]]
+        self.assertAllClose(found, wanted, atol=2e-3)
+
+    def test_bits_come_with_every_call(self):
+        folder, (row,) = export(
+            workdir=self.root / "run",
+            plan="8;4;2",
+            format=["saved_model"],
+            out=self.root / "all",
+        )
+        self.assertIn("takes bits, of 8, 4, 2", row["status"])
+        plans = [(8,) * 9, (4,) * 8 + (8,), (8, 4, 2, 4, 4, 8, 2, 2, 8)]
+        found = self.load_and_run(
+            folder,
+            f"plans = {plans}\n"
+            "rows = [run['serving_default'](tokens=tokens,\n"
+            "    bits=tf.constant(bits))['logits'][0].numpy().tolist()\n"
+            "    for bits in plans]\n"
+            "import json; print(json.dumps(rows))\n",
+        )
+        for bits, own in zip(plans, found, strict=True):
+            self.assertAllClose(own, self.simulated(bits), atol=2e-3)
+
+    def test_codes_take_the_bytes_of_their_bits(self):
+        sizes = {}
+        for plan in ("32", "8", "4"):
+            folder, _ = export(
+                model="tiny",
+                group=32,
+                plan=plan,
+                format=["saved_model"],
+                out=self.root / plan,
+            )
+            files = (folder / "saved_model" / "variables").glob("*.data*")
+            sizes[plan] = sum(file.stat().st_size for file in files)
+        # By hand, as in size_test: weights, and scales of 4 bytes.
+        scales = 4 * 1536
+        self.assertAllClose(sizes["32"], 4 * 106_496, rtol=0.02)
+        self.assertAllClose(sizes["8"], 106_496 + scales, rtol=0.04)
+        scales = 4 * (2304 + 512)
+        expected = 36_864 + 32_768 + scales
+        self.assertAllClose(sizes["4"], expected, rtol=0.06)
+
+
 class MistakesTest(TestCase):
     @parameterized.parameters(
         ({"format": ["onnx"]}, "`format` must be one of"),
-        ({"plan": "8;4"}, "must be one plan"),
+        ({"plan": "8;4"}, "must be one plan for --format=litert"),
         ({"plan": "9"}, "between 2 and 8"),
         ({"model": "tinny"}, "tiny"),
     )

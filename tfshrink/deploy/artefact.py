@@ -5,9 +5,9 @@ import pathlib
 
 from tfshrink.errors import UserError
 from tfshrink.files import sha256_file
+from tfshrink.files import sha256_json
 
 METADATA = "metadata.json"
-LITERT = "model.tflite"
 TOKENIZER = "tokenizer.json"
 CHAT = "chat_template.jinja"
 CARD = "README.md"
@@ -62,18 +62,18 @@ class Artefact:
         return values
 
     def _check(self, expected):
-        if not self.path.is_file():
+        if not self.path.exists():
             raise UserError(
                 f"`--artifact` must hold {self.path.name}. "
                 f"Received: {self.folder}, which does not"
             )
-        size = self.path.stat().st_size
-        if size != expected["bytes"]:
+        found = size(self.path)
+        if found != expected["bytes"]:
             raise UserError(
                 f"`{self.path}` must have the {expected['bytes']} bytes "
-                f"that {METADATA} names. Received: {size}"
+                f"that {METADATA} names. Received: {found}"
             )
-        if sha256_file(self.path) != expected["sha256"]:
+        if digest(self.path) != expected["sha256"]:
             raise UserError(
                 f"`{self.path}` must be the file that {METADATA} describes: "
                 "its SHA-256 is another"
@@ -96,3 +96,25 @@ class Artefact:
         """The model's chat template, or `None`."""
         path = self.folder / CHAT
         return path.read_text("utf-8") if path.is_file() else None
+
+
+def size(path):
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def digest(path):
+    """SHA-256 of a file; of a folder that of its files' names and hashes."""
+    path = pathlib.Path(path)
+    if path.is_file():
+        return sha256_file(path)
+    return sha256_json(
+        {str(f.relative_to(path)): sha256_file(f) for f in _files(path)}
+    )
+
+
+def _files(path):
+    path = pathlib.Path(path)
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file())

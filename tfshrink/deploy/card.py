@@ -24,12 +24,13 @@ bin/generate --artifact=FOLDER --prompt="Once upon a time"
 """
 
 
-def model_card(metadata, rows):
+def model_card(metadata, rows, tokens):
     """The card of an export as Markdown.
 
     Args:
         metadata: Dict of metadata.json.
         rows: Dicts, one a format.
+        tokens: Tokens they were compared on.
     """
     plan = metadata["plan"]
     counts = {}
@@ -42,7 +43,7 @@ def model_card(metadata, rows):
         hash=metadata["plan_hash"],
         run=f", trained in {metadata['run']}" if metadata["run"] else "",
         table=markdown_table(rows, formats=FORMATS),
-        tokens=64,
+        tokens=tokens,
         bits="\n".join(f"| {counts[b]} | {b} |" for b in sorted(counts)),
         source=", ".join(f"{key} {value}" for key, value in source.items()),
     )

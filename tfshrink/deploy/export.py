@@ -1,4 +1,4 @@
-"""bin/export's work: one plan of a model or a run, as files that ship."""
+"""bin/export's work: a plan of a model or a run, as files that ship."""
 
 import contextlib
 import os
@@ -10,11 +10,7 @@ import numpy as np
 
 from tfshrink.deploy import artefact
 from tfshrink.deploy.card import model_card
-from tfshrink.deploy.frozen import freeze
-from tfshrink.deploy.litert.session import Session
-from tfshrink.deploy.litert.write import check_litert
-from tfshrink.deploy.litert.write import litert_notes
-from tfshrink.deploy.litert.write import write_litert
+from tfshrink.deploy.formats import FORMATS
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
@@ -22,12 +18,10 @@ from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
-from tfshrink.files import sha256_file
 from tfshrink.files import write_json
 
-FORMATS = ("litert",)
 COMPARED = 64  # tokens that are run by both sides
-TIMED = 48  # tokens that are decoded for the row's speed
+SPLIT = "calibrate"  # of the text they are from
 
 
 def export(
@@ -41,17 +35,18 @@ def export(
     overwrite=False,
     data="pydoc",
 ):
-    """Writes one plan into a folder, and says how true and fast it is.
+    """Writes a plan into a folder, and says how true and fast it is.
 
     Args:
         model: What `--model` takes.
         workdir: A finished run, in place of `model`.
-        plan: What `--plan` takes.
+        plan: What `--plan` takes; several split by `;` make a SavedModel that
+            takes the bits with every call.
         group: Inputs per scale at 4 bits and below, for a `model`.
         format: Names of `FORMATS`.
         out: Folder to make. Default: saved_models/<model or run>-<plan>.
         overwrite: Replaces an earlier export there.
-        data: Text on which file and simulation are compared.
+        data: Text on which files and simulation are compared.
 
     Returns:
         `(folder, rows)`: one dict a format.
@@ -62,41 +57,45 @@ def export(
     for name in format:
         if name not in FORMATS:
             raise unknown_choice("format", name, FORMATS)
-    one = _candidate(model, workdir, plan, group)
-    own = one.plans[0]
-    check_litert(own)
-    folder = pathlib.Path(out or f"saved_models/{_name(one, own)}")
+    makers = {}
+    for name in dict.fromkeys(format):
+        one = _candidate(model, workdir, plan, group, FORMATS[name].activations)
+        makers[name] = one, FORMATS[name](one.plans)
+    folder = pathlib.Path(out or f"saved_models/{_name(one)}")
     _check_target(folder, overwrite)
-    decoder = one.load("float32")
-    frozen = freeze(decoder, own)
-    tokens = _text(one.source, data, decoder.config.context)
-    with _beside(folder, overwrite) as hidden:
-        rows = [_litert(hidden, frozen, decoder, own, tokens)]
-        rows[0]["predicted MB"] = (
-            model_bytes(decoder.config, own, adapter_ranks(one.precision)) / 1e6
-        )
-        _save_tokenizer(one.source.tokenizer(), hidden)
-        metadata = _metadata(one, own, rows, hidden)
+    tokens = _text(one.source, data)
+    with _beside(folder) as hidden:
+        rows = [
+            _row(name, *maker, hidden, tokens) for name, maker in makers.items()
+        ]
+        one.source.tokenizer().save_pretrained(hidden)
+        metadata = _metadata(makers, hidden)
         write_json(hidden / artefact.METADATA, metadata)
-        card = model_card(metadata, rows)
+        card = model_card(metadata, rows, len(tokens))
         (hidden / artefact.CARD).write_text(card, "utf-8")
     return folder, rows
 
 
-def _candidate(model, workdir, plan, group):
-    """The one model and plan, its inputs rounded as the kernels round them."""
+def _candidate(model, workdir, plan, group, activations):
+    """The model and its plans, inputs rounded as the format rounds them."""
     if workdir:
-        candidates = run_candidates([workdir], plan, activations=8)
+        found = run_candidates([workdir], plan, activations=activations)
     else:
-        candidates = model_candidates(model, plan, group=group, activations=8)
-    if sum(len(one.plans) for one in candidates) != 1:
-        raise UserError(f"`--plan` must be one plan. Received: {plan}")
-    return candidates[0]
+        found = model_candidates(
+            model, plan, group=group, activations=activations
+        )
+    if len(found) != 1:
+        raise UserError(
+            "`--plan` must name plans of one group size. "
+            f"Received: {plan}, of {len(found)}"
+        )
+    return found[0]
 
 
-def _name(one, plan):
-    name = pathlib.PurePath(one.name).stem.replace("/", "-")
-    return f"{name}-{plan.name.replace('.json', '').replace('/', '-')}"
+def _name(one):
+    parts = [pathlib.PurePath(one.name).name]
+    parts += [pathlib.PurePath(plan.name).stem for plan in one.plans]
+    return "-".join(parts)
 
 
 def _check_target(folder, overwrite):
@@ -117,7 +116,7 @@ def _check_target(folder, overwrite):
 
 
 @contextlib.contextmanager
-def _beside(folder, overwrite):
+def _beside(folder):
     """A hidden folder that takes the place of `folder` once it is whole."""
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -130,84 +129,77 @@ def _beside(folder, overwrite):
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _text(source, data, context):
+def _text(source, data):
     """Tokens of real text, from the start of a document."""
     from tfshrink.data.documents import load_documents
+    from tfshrink.data.pack import tokenize
 
-    documents = load_documents(data, "calibrate", 8)
-    tokens = []
-    for document in documents:
-        tokens += source.tokenizer()(document)["input_ids"]
-    return tokens[: min(COMPARED, context)]
+    documents = load_documents(data, SPLIT, 8)
+    parts = tokenize(documents, source.tokenizer())
+    tokens = [int(token) for part in parts for token in part]
+    tokens = tokens[: min(COMPARED, source.config.context // 2)]
+    if len(tokens) < 2:
+        raise UserError(
+            f"`--data` must hold at least two tokens. Received: {data}"
+        )
+    return tokens
 
 
-def _litert(folder, frozen, decoder, plan, tokens):
-    """Writes the file and compares it with the simulated plan."""
+def _row(name, one, maker, folder, tokens):
+    """Writes a format and compares it with the simulated plan."""
     start = time.monotonic()
-    path = folder / artefact.LITERT
-    size = write_litert(frozen, path)
+    model = one.load("float32")
+    path = folder / maker.file
+    notes = maker.write(model, path)
     seconds = time.monotonic() - start
-    session = Session(path, decoder.config.to_json())
-    found = session.score(tokens)
+    found, rate = maker.run(model, path, tokens)
+    plan = maker.plans[0]
     bits = np.asarray(plan.bits, "int32")
-    wanted = np.asarray(decoder(np.array([tokens], "int32"), bits))[0]
-    error = float(np.abs(found - wanted).max())
+    wanted = np.asarray(model(np.array([tokens], "int32"), bits))[0]
+    same = found.argmax(-1) == wanted.argmax(-1)
+    predicted = None
+    if len(maker.plans) == 1:
+        ranks = adapter_ranks(one.precision)
+        predicted = model_bytes(model.config, plan, ranks) / 1e6
     return {
-        "format": "litert",
-        "status": "; ".join(["ok", *litert_notes(frozen)]),
-        "MB": size / 1e6,
-        "predicted MB": None,
-        "largest error": error,
+        "format": name,
+        "status": "; ".join(["ok", *notes]),
+        "MB": artefact.size(path) / 1e6,
+        "predicted MB": predicted,
+        "largest error": float(np.abs(found - wanted).max()),
         "of": float(np.abs(wanted).max()),
-        "same next token": float(
-            np.mean(found.argmax(-1) == wanted.argmax(-1))
-        ),
-        "tokens/s": _speed(session, tokens),
+        "same next token": float(same.mean()),
+        "tokens/s": rate,
         "seconds": seconds,
     }
 
 
-def _speed(session, tokens):
-    """Tokens/s of decoding behind the compared text."""
-    session.reset()
-    session.prefill(tokens)
-    times = [time.monotonic()]
-    count = min(TIMED, session.shape["context"] - len(tokens))
-    for _ in range(count):
-        session.step(tokens[0])
-        times.append(time.monotonic())
-    return float(1 / np.median(np.diff(times))) if count else None
-
-
-def _save_tokenizer(tokenizer, folder):
-    tokenizer.save_pretrained(folder)
-
-
-def _metadata(one, plan, rows, folder):
-    config = one.source.config
-    tokenizer = one.source.tokenizer()
-    files = {}
-    for row in rows:
-        path = folder / artefact.LITERT
-        files[row["format"]] = {
-            "file": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
+def _metadata(makers, folder):
+    one, maker = next(iter(makers.values()))
+    config, source = one.source.config, one.source
+    formats = {}
+    for name, (_, own) in makers.items():
+        path = folder / own.file
+        formats[name] = {
+            "file": own.file,
+            "bytes": artefact.size(path),
+            "sha256": artefact.digest(path),
+            "activations": own.activations,
         }
+    special = source.tokenizer().special_tokens_map
     return {
         "version": artefact.VERSION,
         "name": config.name,
         "run": one.name if one.workdir else None,
         "model": one.model,
-        "source": one.source.identity,
+        "source": source.identity,
         "config": config.to_json(),
-        "plan": plan.to_json(),
-        "plan_hash": plan.hash,
-        "formats": files,
+        "plan": maker.plans[0].to_json(),
+        "plan_hash": maker.plans[0].hash,
+        "plans": [plan.to_json() for plan in maker.plans],
+        "formats": formats,
         "special_tokens": {
-            name: value
-            for name, value in tokenizer.special_tokens_map.items()
-            if isinstance(value, str)
+            key: text for key, text in special.items() if isinstance(text, str)
         },
         "environment": environment(),
     }

@@ -1,0 +1,1 @@
+"""SavedModels that plain TensorFlow loads: packed weights, unpacked inside."""
