@@ -362,6 +362,12 @@ class MistakesTest(TestCase):
                 out=folder / "x",
             )
 
+    def test_litert_that_is_missing_is_one_error(self):
+        folder = pathlib.Path(self.create_tempdir().full_path, "x")
+        missing = mock.patch("importlib.util.find_spec", return_value=None)
+        with missing, self.assertRaisesRegex(UserError, r"\[deploy\]"):
+            export(model="tiny", group=32, out=folder)
+
     def test_a_folder_of_something_else_is_left_alone(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         (folder / "thesis.txt").write_text("years of work")

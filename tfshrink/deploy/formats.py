@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from tfshrink.deploy.frozen import freeze
+from tfshrink.deploy.litert.library import require_litert
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.litert.write import check_litert
 from tfshrink.deploy.litert.write import litert_notes
@@ -34,6 +35,7 @@ class LiteRTFormat:
                 f"Received: {len(plans)}"
             )
         check_litert(plans[0])
+        require_litert()
         self.plans = plans
 
     def write(self, model, path):

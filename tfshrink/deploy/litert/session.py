@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from tfshrink.deploy.litert.flat_model import is_whole
+from tfshrink.deploy.litert.library import require_litert
 from tfshrink.errors import UserError
 from tfshrink.quiet import closed_stderr
 
@@ -233,16 +234,12 @@ def _aligned(size, dtype="float32"):
 
 
 def _load(path, threads, builtin):
-    try:
-        from ai_edge_litert.compiled_model import CompiledModel
-        from ai_edge_litert.cpu_kernel_mode import CpuKernelMode
-        from ai_edge_litert.cpu_options import CpuOptions
-        from ai_edge_litert.options import Options
-    except ImportError as error:
-        raise UserError(
-            "LiteRT runs exports, and is missing: pip install ai-edge-litert "
-            f"({error})"
-        ) from error
+    require_litert()
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.cpu_kernel_mode import CpuKernelMode
+    from ai_edge_litert.cpu_options import CpuOptions
+    from ai_edge_litert.options import Options
+
     mode = CpuKernelMode.BUILTIN if builtin else CpuKernelMode.XNNPACK
     options = CpuOptions(
         num_threads=threads,
