@@ -103,3 +103,11 @@ def central_difference(function, x, direction, step=1e-3):
         function(x - step * direction),
     )
     return (ahead - behind) / (2 * step)
+
+
+def quantize_rows_int8(matrix):
+    """Each row rounded to 255 symmetric levels of its own peak."""
+    rows = np.asarray(matrix, "float64")
+    steps = np.abs(rows).max(axis=1, keepdims=True) / 127
+    steps[steps == 0] = 1.0
+    return np.round(rows / steps) * steps

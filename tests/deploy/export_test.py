@@ -326,11 +326,11 @@ class SavedModelTest(TestCase):
             )
             files = (folder / "saved_model" / "variables").glob("*.data*")
             sizes[plan] = sum(file.stat().st_size for file in files)
-        # By hand, as in size_test: weights, and scales of 4 bytes.
+        # By hand, as in size_test; scales per channel take 4 bytes here.
         scales = 4 * 1536
         self.assertAllClose(sizes["32"], 4 * 106_496, rtol=0.02)
         self.assertAllClose(sizes["8"], 106_496 + scales, rtol=0.04)
-        scales = 4 * (2304 + 512)
+        scales = 2 * 2304 + 4 * 512
         expected = 36_864 + 32_768 + scales
         self.assertAllClose(sizes["4"], expected, rtol=0.06)
 

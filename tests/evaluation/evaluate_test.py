@@ -104,9 +104,11 @@ class EvaluateTest(TestCase):
         plain, bent = results["plans"]
         self.assertEqual([plain["run"], bent["run"]], ["plain-1", "bent-1"])
         self.assertNotEqual(plain["perplexity"], bent["perplexity"])
-        # Both pay for adapters of rank 4, as 16-bit values.
+        # Both pay for adapters of rank 4 in int8, and 12 bytes for each of
+        # the scales of a block: 7 layers' 4 inner and 512 outer outputs.
         bare = evaluate(**SMALL, plan="4", group=32)["plans"][0]
-        self.assertEqual(plain["bytes"] - bare["bytes"], 2 * 2 * 1024 * 4)
+        extra = 2 * (1024 * 4 + 12 * (7 * 4 + 512))
+        self.assertEqual(plain["bytes"] - bare["bytes"], extra)
         self.assertAllClose(plain["perplexity"], bare["perplexity"], rtol=1e-4)
         for run, row in zip(runs, (plain, bent), strict=True):
             own = read_results(run)

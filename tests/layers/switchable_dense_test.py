@@ -1,5 +1,6 @@
 import numpy as np
 from absl.testing import parameterized
+from keras import ops
 
 from tests import oracles
 from tests.layers.layer_inputs import fit
@@ -114,10 +115,15 @@ class SwitchableDenseTest(TestCase):
     def test_activations_are_quantized_by_token(self):
         layer = fitted(activations=8)
         rows = np.stack([oracles.quantize_row_qd8(r) for r in X.reshape(6, 16)])
-        weight = weight_at(layer, 4) + to_numpy(layer.adapters.delta(4))
+        down, up = map(
+            to_numpy, layer.adapters.factors(ops.convert_to_tensor(4))
+        )
+        narrow = rows @ oracles.quantize_rows_int8(down).T
+        narrow = np.stack([oracles.quantize_row_qd8(r) for r in narrow])
+        adapted = narrow @ oracles.quantize_rows_int8(up.T).T
         self.assertAllClose(
             to_numpy(layer(X, bits=4)).reshape(6, 5),
-            rows @ weight,
+            rows @ weight_at(layer, 4) + adapted,
             rtol=1e-4,
             atol=1e-4,
         )

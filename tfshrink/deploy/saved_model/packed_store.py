@@ -43,7 +43,10 @@ class PackedStore(tf.Module):
         packed = pack_codes(codes, self.stored)
         packed = packed.reshape(codes.shape[0], -1)
         self.codes = tf.Variable(packed, trainable=False)
-        self.scale = tf.Variable(turned(dense.scale), trainable=False)
+        # Group scales are bfloat16 values.
+        dtype = "bfloat16" if dense.scale.shape[1] > 1 else "float32"
+        scale = tf.cast(turned(dense.scale), dtype)
+        self.scale = tf.Variable(scale, trainable=False)
         if dense.down is not None:
             self.down = tf.Variable(dense.down.astype("float16"))
             self.up = tf.Variable(dense.up.T.astype("float16"))
@@ -75,6 +78,7 @@ def _unpacker(stored, half, axis):
         codes = tf.bitwise.right_shift(parts, tf.constant(rest, "int8"))
         codes = tf.cast(tf.reshape(codes, (rows, -1)), "float32")
         columns = codes.shape[1]
+        scale = tf.cast(scale, "float32")
         if half:
             codes = codes + 0.5
         if axis == 0:
