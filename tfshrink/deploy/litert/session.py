@@ -8,9 +8,10 @@ import numpy as np
 from tfshrink.deploy.litert.flat_model import is_whole
 from tfshrink.deploy.litert.library import require_litert
 from tfshrink.errors import UserError
+from tfshrink.evaluation.environment import cores
 from tfshrink.quiet import closed_stderr
 
-EMPTY = 1e9  # position of a column that holds nothing (`decoder_graph`)
+EMPTY = 1e9  # position of a column that holds nothing: later than any row
 PREFILL, DECODE, HEAD = "prefill", "decode", "head"
 FIRST_COLUMNS = 64  # the cache begins so long, and doubles
 CHUNK = 512  # new tokens a call at most
@@ -45,7 +46,7 @@ class Session:
         self.path = path
         self.shape = shape
         self.length = 0
-        self._model = _load(path, threads or os.cpu_count(), builtin)
+        self._model = _load(path, threads or cores(), builtin)
         signatures = self._model.get_signature_list()
         missing = {PREFILL, DECODE, HEAD} - set(signatures)
         if missing:
