@@ -26,13 +26,20 @@ from tfshrink.training.command import load_config
 from tfshrink.training.settings import TrainSettings
 
 FLAGS = flags.FLAGS
-NAMES = ("spnet", "spnet_g32", "spnet_channel", "spnet_best")
+NAMES = (
+    "spnet",
+    "spnet_g32",
+    "spnet_channel",
+    "spnet_best",
+    "spnet_best_channel",
+)
 # The largest ratio that is asked of a run of a config, by bit-width.
 ASKED = {
     "spnet": {"8": 1.01, "4": 1.15, "2": 25.0},
     "spnet_g32": {"8": 1.01, "4": 1.10},
     "spnet_channel": {"8": 1.01, "4": 1.30},
     "spnet_best": {"8": 1.01, "4": 1.06, "3": 1.5, "2": 4.0},
+    "spnet_best_channel": {"8": 1.01, "4": 1.12, "2": 10.0},
 }
 COLUMNS = {
     "config": "config",
