@@ -113,7 +113,7 @@ def compare(ours, peer):
         )
     with _work() as common:
         rows = [
-            {"side": side, "variant": variant, **_run(command + common)}
+            {"side": side, "variant": variant, **_step(command + common)}
             for side, variant, command in jobs
         ]
     speeds = [r["tokens_per_second"] for r in rows if r["side"] == "PyTorch"]
@@ -174,20 +174,32 @@ def _work():
         ]
 
 
-def _run(command):
-    """The figures that a script prints as its last line, JSON."""
+def _step(command):
+    figures = run_side(command)
+    print(f"  {figures['tokens_per_second']:.0f} tokens/s", file=sys.stderr)
+    return figures
+
+
+def run_side(command):
+    """The figures that a script prints as its last line, JSON.
+
+    Args:
+        command: Python, the script, its options.
+
+    Raises:
+        UserError: The script failed; its last line says why.
+    """
     print(_short(command), file=sys.stderr, flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         cause = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise UserError(f"{_short(command)} failed: {cause}")
-    figures = json.loads(lines[-1])
-    print(f"  {figures['tokens_per_second']:.0f} tokens/s", file=sys.stderr)
-    return figures
+    return json.loads(lines[-1])
 
 
 def _short(command):
     """The command without what differs between machines."""
-    options = [o for o in command[2:] if not o.startswith(("--w", "--t"))]
+    hidden = "--weights", "--tokens", "--work", "--model", "--out"
+    options = [o for o in command[2:] if not o.startswith(hidden)]
     return " ".join([os.path.basename(command[1]), *options])

@@ -6,6 +6,8 @@ queries that share one, D head width.
 
 import numpy as np
 
+from tfshrink.deploy.litert.session import EMPTY
+from tfshrink.deploy.litert.session import OWN
 from tfshrink.ops import rotary
 
 PENALTY = 1e6  # of a score, for each position a column is too late
@@ -14,9 +16,13 @@ PENALTY = 1e6  # of a score, for each position a column is too late
 class AttentionGraph:
     """Adds the attention of one block after the other to a graph.
 
-    For one token both products have the cache as their left factor, which
-    XNNPACK does not repack, and the rotation is one small matrix. For several
-    the new keys and values are joined to the cache.
+    Both products have the cache as their right factor: XNNPACK copies it into
+    panels, but then one pass over them serves all queries that share a head.
+
+    One new token is not joined to the cache, which would copy it once more. Its
+    score goes into a column that is kept free for it and whose value is 0; its
+    value, times its share, is added to the product. So nothing has to be cut
+    off the cache's end, wherever that is, and XNNPACK takes the whole graph.
 
     Args:
         graph: `Graph`; it gets the inputs `columns`, `keys_NN`, `values_NN`.
@@ -29,7 +35,7 @@ class AttentionGraph:
         index: Of the block.
 
     Returns:
-        `(T, H D)`, new keys `(1, K, T, D)`, new values `(1, K, D, T)`.
+        `(T, H D)`, new keys and new values `(K, T, D)`.
     """
 
     def __init__(self, graph, config, tokens, columns):
@@ -37,7 +43,7 @@ class AttentionGraph:
         self.config = config
         self.columns = columns
         self.many = tokens > 1
-        self.mask = self.rotation = None
+        self.mask = self.own = self.rotation = None
 
     def reading(self, positions):
         """Prepares what all blocks share; returns itself.
@@ -45,26 +51,31 @@ class AttentionGraph:
         Args:
             positions: int32 `(T,)`, of the new tokens.
         """
-        self.mask = self._visible(positions)
-        self._prepare_rotation(positions)
-        return self
-
-    def _visible(self, positions):
-        """What is added to scores: 0 where a column is no later than a row.
-
-        Returns:
-            `(1, S, 1)` for one token, which sees itself; else `(T, T + S)`,
-            the new tokens' columns first.
-        """
         graph = self.graph
         rows = graph.cast(positions)
         columns = graph.input("columns", (-self.columns,))
         if self.many:
             columns = graph.concatenate([rows, columns], 0)
             rows = graph.reshape(rows, (-1, 1))
-        shape = (1, -1) if self.many else (1, -1, 1)
-        late = graph.subtract(rows, graph.reshape(columns, shape))
-        late = graph.minimum(late, graph.constant(0.0))
+            self.mask = self._visible(rows, graph.reshape(columns, (1, -1)))
+        else:
+            columns = graph.reshape(columns, (1, 1, -1))
+            # 1 at the column marked OWN, 0 at all others.
+            marks = graph.multiply(columns, graph.constant(1 / EMPTY))
+            marks = graph.subtract(marks, graph.constant(1.0))
+            self.own = graph.unary("RELU", marks)
+            marks = graph.multiply(self.own, graph.constant(OWN))
+            columns = graph.subtract(columns, marks)
+            self.mask = self._visible(rows, columns)
+        self._prepare_rotation(positions)
+        return self
+
+    def _visible(self, rows, columns):
+        """What is added to scores: 0 where a column is no later than a row."""
+        graph = self.graph
+        late = graph.minimum(
+            graph.subtract(rows, columns), graph.constant(0.0)
+        )
         return graph.multiply(late, graph.constant(PENALTY))
 
     def _prepare_rotation(self, positions):
@@ -102,7 +113,7 @@ class AttentionGraph:
         keys = graph.input(f"keys_{index:02d}", (-cached,))
         values = graph.input(f"values_{index:02d}", (-cached,))
         keys = graph.reshape(keys, (kv, -1, width))
-        values = graph.reshape(values, (kv, width, -1))
+        values = graph.reshape(values, (kv, -1, width))
         attend = self._many_tokens if self.many else self._one_token
         return attend(joined, keys, values)
 
@@ -111,30 +122,25 @@ class AttentionGraph:
         heads, kv = config.heads, config.kv_heads
         width, shared = config.head_dim, config.heads // config.kv_heads
         joined = graph.reshape(joined, (heads + 2 * kv, width))
-        turned = graph.slice(joined, (0, 0), (heads + kv, -1))
+        turned = graph.slice(joined, (0, 0), (heads + kv, width))
         turned = self._rotated(turned)
-        value = graph.slice(joined, (heads + kv, 0), (kv, -1))
-        query = graph.slice(turned, (0, 0), (heads, -1))
-        key = graph.slice(turned, (heads, 0), (kv, -1))
+        value = graph.slice(joined, (heads + kv, 0), (kv, width))
+        query = graph.slice(turned, (0, 0), (heads, width))
+        key = graph.slice(turned, (heads, 0), (kv, width))
         query = graph.reshape(query, (kv, shared, width))
         key = graph.reshape(key, (kv, 1, width))
-        value = graph.reshape(value, (kv, width, 1))
-        old = graph.add(graph.matmul(keys, query, transpose_b=True), self.mask)
-        own = graph.matmul(key, query, transpose_b=True)
-        scores = graph.concatenate([own, old], 1)  # (K, 1 + S, G)
-        shares = graph.softmax(graph.transpose(scores, (0, 2, 1)))
-        own = graph.slice(shares, (0, 0, 0), (kv, shared, 1))
-        old = graph.slice(shares, (0, 0, 1), (kv, shared, -1))
-        mixed = graph.add(
-            graph.matmul(values, old, transpose_b=True),
-            graph.matmul(value, own, transpose_b=True),
-        )  # (K, D, G)
-        mixed = graph.transpose(mixed, (0, 2, 1))
-        return (
-            graph.reshape(mixed, (1, heads * width)),
-            graph.reshape(key, (1, kv, 1, width)),
-            graph.reshape(value, (1, kv, width, 1)),
+        value = graph.reshape(value, (kv, 1, width))
+        scores = graph.matmul(query, keys, transpose_b=True)
+        scores = graph.add(scores, self.mask)  # (K, G, S)
+        own = graph.reduce("SUM", graph.multiply(query, key))
+        shares = graph.softmax(
+            graph.add(scores, graph.multiply(own, self.own))
         )
+        own = graph.slice(shares, (0, 0, 0), (kv, shared, 1))
+        mixed = graph.add(
+            graph.matmul(shares, values), graph.multiply(own, value)
+        )  # (K, G, D)
+        return graph.reshape(mixed, (1, heads * width)), key, value
 
     def _rotated(self, x):
         """Heads `(N, D)` of one token, or `(N, T, D)`, turned and scaled."""
@@ -158,21 +164,16 @@ class AttentionGraph:
         turned = graph.slice(joined, (0, 0, 0), (heads + kv, -1, width))
         turned = self._rotated(turned)
         value = graph.slice(joined, (heads + kv, 0, 0), (kv, -1, width))
-        value = graph.transpose(value, (0, 2, 1))
         query = graph.slice(turned, (0, 0, 0), (heads, -1, width))
         key = graph.slice(turned, (heads, 0, 0), (kv, -1, width))
         query = graph.reshape(query, (kv, heads // kv, -1, width))
         keys = graph.concatenate([key, keys], 1)
         keys = graph.reshape(keys, (kv, 1, -1, width))
-        values = graph.concatenate([value, values], 2)
-        values = graph.reshape(values, (kv, 1, width, -1))
+        values = graph.concatenate([value, values], 1)
+        values = graph.reshape(values, (kv, 1, -1, width))
         scores = graph.matmul(query, keys, transpose_b=True)
         shares = graph.softmax(graph.add(scores, self.mask))
-        mixed = graph.matmul(shares, values, transpose_b=True)
+        mixed = graph.matmul(shares, values)
         mixed = graph.reshape(mixed, (heads, -1, width))
         mixed = graph.transpose(mixed, (1, 0, 2))
-        return (
-            graph.reshape(mixed, (-1, heads * width)),
-            graph.reshape(key, (1, kv, -1, width)),
-            graph.reshape(value, (1, kv, width, -1)),
-        )
+        return graph.reshape(mixed, (-1, heads * width)), key, value

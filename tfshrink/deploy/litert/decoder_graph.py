@@ -19,18 +19,15 @@ class DecoderGraphs:
     """Adds graphs of one decoder to a file; they share its constants.
 
     A graph takes `tokens` `(T,)`, their `positions` `(T,)`, for each block
-    `keys_NN` and `values_NN` of S cached tokens, and in `columns` `(S,)` the
-    position of each of those, `session.EMPTY` where
-    there is none. It returns `logits`
-    `(V,)` and the new tokens' `new_keys` `(L, K, T, D)` and `new_values`
-    `(L, K, D, T)`; where T > 1 also the normalised `states` `(T, C)`, and the
+    `keys_NN` and `values_NN` `(K, S, D)` of cached tokens, and in `columns`
+    `(S,)` the position of each of those, `EMPTY` where there is none. The first
+    column holds zeros and is marked `OWN`. It returns `logits` `(V,)` and the
+    new tokens' `new_keys` and `new_values` `(L, K, T, D)`; where T > 1 also the normalised `states` `(T, C)`, and the
     logits are those of the *first* token. (Order means nothing to attention,
     positions do: whoever wants the last token's logits hands tokens in from
     the last to the first.) All of these are flat, as buffers in host memory
     are, and where T > 1 both T and S may change from call to call.
 
-    The cache holds keys `(K, S, D)` and values `(K, D, S)` of a block: for one
-    token either is the left factor of its product, which is not repacked.
     Keys are rotated, and scaled as much as queries are.
 
     Args:
@@ -140,10 +137,7 @@ class _Builder:
         if self.config.norm == "layer":
             x = graph.subtract(x, graph.reduce("MEAN", x))
         # The mean's divisor is in the gain.
-        if not self.many:
-            power = graph.matmul(x, x, transpose_b=True)
-        else:
-            power = graph.reduce("SUM", graph.multiply(x, x))
+        power = graph.reduce("SUM", graph.multiply(x, x))
         epsilon = graph.constant(width * self.config.norm_epsilon)
         inverse = graph.unary("RSQRT", graph.add(power, epsilon))
         gain = self.kept(

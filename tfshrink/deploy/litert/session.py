@@ -11,10 +11,13 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
 from tfshrink.quiet import closed_stderr
 
-EMPTY = 1e9  # position of a column that holds nothing: later than any row
+# Marks of columns in place of a position, powers of two, later than any row:
+EMPTY = float(2**30)  # holds nothing
+OWN = float(2**31)  # kept free for the score of a single new token
 PREFILL, DECODE, HEAD = "prefill", "decode", "head"
-FIRST_COLUMNS = 64  # the cache begins so long, and doubles
-CHUNK = 512  # new tokens a call at most
+STEP = 64  # columns that the cache grows by
+FIRST_COLUMNS = STEP
+CHUNK = 128  # new tokens a call at most: longer ones see more that is too late
 _ALIGNMENT = 64  # bytes, of a buffer that is bound and not copied
 IN_MEMORY = ":memory"  # where XNNPACK keeps the one copy of packed weights
 
@@ -23,8 +26,8 @@ class Session:
     """Runs the graphs of a file over a cache that they share.
 
     Everything that goes in or out lies in host memory that LiteRT reads and
-    writes in place. The cache grows in steps: attention costs what the text
-    so far is long, not what the longest could be.
+    writes in place. The cache grows with the text: attention costs what that is
+    long so far, not what the longest could be.
 
     Args:
         path: A `.tflite` file with the graphs of `DecoderGraphs`.
@@ -59,7 +62,7 @@ class Session:
             for name in (PREFILL, DECODE, HEAD)
         }
         self._bound = {}
-        self._grow(FIRST_COLUMNS)
+        self._resize(FIRST_COLUMNS)
 
     def close(self):
         """Frees the model; the session cannot be used any more."""
@@ -73,13 +76,14 @@ class Session:
 
     def reset(self):
         """Forgets the sequence."""
-        self.length = 0
-        self._columns[:] = EMPTY
+        self.rewind(0)
 
     def rewind(self, length):
         """Forgets all but the first `length` tokens of the sequence."""
         self.length = min(length, self.length)
-        self._columns[self.length :] = EMPTY
+        if _columns_for(self.length) < len(self._columns):
+            self._resize(_columns_for(self.length))
+        self._columns[1 + self.length :] = EMPTY
 
     def prefill(self, tokens):
         """Appends tokens to the sequence.
@@ -114,50 +118,48 @@ class Session:
     def _append(self, tokens):
         tokens = np.asarray(tokens, "int32")
         count, start = len(tokens), self.length
-        self._reserve(start + count)
-        stop = start + count
+        stop, context = start + count, self.shape["context"]
+        if stop > context:
+            raise UserError(
+                f"A sequence must have at most {context} tokens, the context "
+                f"of {self.path}. Received: {stop}"
+            )
         places = np.arange(start, stop, dtype="int32")
         name = DECODE if count == 1 else PREFILL
         # The last token first: the graph has the logits of its first row.
         arrays = self._run(
             name, count, {"tokens": tokens[::-1], "positions": places[::-1]}
         )
+        if _columns_for(stop) > len(self._columns):
+            self._resize(_columns_for(stop))
         shape = self.shape
-        heads = shape["layers"], shape["kv_heads"]
-        keys = arrays["new_keys"].reshape(*heads, count, -1)
-        values = arrays["new_values"].reshape(*heads, -1, count)
-        self._keys[:, :, start:stop] = keys[:, :, ::-1]
-        self._values[..., start:stop] = values[..., ::-1]
-        self._columns[start:stop] = places
+        heads = shape["layers"], shape["kv_heads"], count, -1
+        own = slice(1 + start, 1 + stop)  # the first column is no token's
+        for cache, new in (
+            (self._keys, "new_keys"),
+            (self._values, "new_values"),
+        ):
+            cache[:, :, own] = arrays[new].reshape(heads)[:, :, ::-1]
+        self._columns[own] = places
         self.length = stop
         return arrays
 
-    def _reserve(self, length):
-        """Makes room for `length` tokens, of which the last need none."""
-        context = self.shape["context"]
-        if length > context:
-            raise UserError(
-                f"A sequence must have at most {context} tokens, the context "
-                f"of {self.path}. Received: {length}"
-            )
-        columns = len(self._columns)
-        while columns < length:
-            columns *= 2
-        if columns > len(self._columns):
-            self._grow(columns)
-
-    def _grow(self, columns):
+    def _resize(self, columns):
+        """Gives the cache another number of columns; keeps what it holds."""
         shape = self.shape
         heads, width = (shape["layers"], shape["kv_heads"]), shape["head_dim"]
         size = heads[0] * heads[1] * columns * width
-        keys = _aligned(size).reshape(*heads, columns, width)
-        values = _aligned(size).reshape(*heads, width, columns)
+        keys, values = (
+            _aligned(size).reshape(*heads, columns, width) for _ in range(2)
+        )
         marks = _aligned(columns)
         marks[:] = EMPTY
+        marks[0] = OWN
         if self.length:
-            keys[:, :, : self.length] = self._keys[:, :, : self.length]
-            values[..., : self.length] = self._values[..., : self.length]
-            marks[: self.length] = self._columns[: self.length]
+            used = slice(1, 1 + self.length)
+            keys[:, :, used] = self._keys[:, :, used]
+            values[:, :, used] = self._values[:, :, used]
+            marks[used] = self._columns[used]
         self._keys, self._values, self._columns = keys, values, marks
         self._bound.clear()
 
@@ -218,6 +220,11 @@ class Session:
             return _aligned(rows * shape["vocabulary"])
         heads = shape["layers"] * shape["kv_heads"]
         return _aligned(heads * shape["head_dim"] * count)
+
+
+def _columns_for(length):
+    """Columns of a cache of `length` tokens: one more, in whole steps."""
+    return STEP * (length // STEP + 1)
 
 
 def _chunks(count):
