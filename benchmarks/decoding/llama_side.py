@@ -5,8 +5,8 @@
     llama-venv/bin/python benchmarks/decoding/llama_side.py \
         --model=model.gguf --quantize=Q4_0 --out=model.Q4_0.gguf
 
-Prints one line of JSON; with `--quantize` writes a file of another type instead.
-The calls are those of the C library, without the copies of the Python class.
+Prints one line of JSON, or with `--quantize` writes a file of another type. The
+calls are those of the C library, without the copies of the Python class.
 """
 
 import ctypes

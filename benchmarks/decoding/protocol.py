@@ -1,7 +1,7 @@
 """How every side of benchmarks/decode.py is measured; needs numpy alone.
 
-A side is an object with `prefill(tokens)` and `step(token)`, which append to one
-sequence and return the last token's logits `(V,)`, `score(tokens)`, which
+A side is an object with `prefill(tokens)` and `step(token)`, which append to
+one sequence and return the last token's logits `(V,)`, `score(tokens)`, which
 returns those of all appended tokens `(T, V)`, and `reset()`.
 
 Axes: T tokens, V vocabulary.

@@ -3,7 +3,7 @@
     peer-venv/bin/python benchmarks/decoding/torch_side.py \
         --model=FOLDER --work=work.npz
 
-Prints one line of JSON. The cache grows with the sequence, as `generate` has it.
+Prints one line of JSON. The cache grows with the text, as `generate` has it.
 """
 
 import protocol
@@ -60,4 +60,6 @@ class TorchSide:
 
 if __name__ == "__main__":
     options = protocol.parser(__doc__, "Folder of weights.").parse_args()
-    protocol.run(options, lambda flags, _: TorchSide(flags.model, flags.threads))
+    protocol.run(
+        options, lambda flags, _: TorchSide(flags.model, flags.threads)
+    )

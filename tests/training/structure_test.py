@@ -26,6 +26,8 @@ class SettingsTest(TestCase):
         ({"init_rows": 0}, "`init_rows` must be at least 1"),
         ({"static_steps": 120}, "`static_steps` must be below"),
         ({"init": "gptq", "bank": "none"}, "needs `bank=codes`"),
+        ({"smooth": 1.5}, "`smooth` must lie in 0..1"),
+        ({"smooth": 0.5, "init": "awq"}, "`smooth` goes before"),
     )
     def test_a_mistake_is_named(self, values, message):
         with self.assertRaisesRegex(UserError, message):

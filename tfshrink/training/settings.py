@@ -46,6 +46,7 @@ FLAG_GROUPS = {
         "placement": ("Adapters beside or inside the quantizer.", PLACES),
         "bank": ("Codes: shared weights, frozen, or trained.", BANK_KINDS),
         "activations": "8 simulates dynamic int8 activations, 0 is float.",
+        "smooth": "Share of input peaks moved into weights first; 0 is none.",
         "init": ("Where scales and codes start.", INITS),
         "init_rows": "Calibration rows.",
         "init_epochs": "Passes of --init=blockwise over them.",
@@ -97,6 +98,8 @@ class TrainSettings:
         data: Text; `generated` is what the model writes itself, `A+B` both.
         generated_rows: Rows of generated text.
         limit: Documents of each text at most.
+        smooth: How much of the inputs' peaks moves into the weights before
+            `init`, 0 to 1, for int8 inputs; 0 is nothing.
         init: Where scales and codes start, one of `INITS`.
         init_rows: Calibration rows.
         init_epochs: Passes of `blockwise` over them.
@@ -137,6 +140,7 @@ class TrainSettings:
     data: str = "pydoc+generated"
     generated_rows: int = 96
     limit: int | None = None
+    smooth: float = 0.0
     init: str = "blockwise"
     init_rows: int = 64
     init_epochs: int = 2
@@ -187,6 +191,15 @@ class TrainSettings:
                     f"`{name}` must be at least {lowest}. "
                     f"Received: {getattr(self, name)}"
                 )
+        if not 0.0 <= self.smooth <= 1.0:
+            raise UserError(
+                f"`smooth` must lie in 0..1. Received: {self.smooth}"
+            )
+        if self.smooth and (self.init == "awq" or self.start):
+            raise UserError(
+                "`smooth` goes before an `init` that moves no factors of its "
+                f"own. Received: init={self.init}, start={self.start!r}"
+            )
         if self.static_steps >= self.total_steps:
             raise UserError(
                 f"`static_steps` must be below total_steps, "

@@ -81,6 +81,7 @@ def start_values(model, settings, text, folder, precision):
     from tfshrink.data.progress_bar import progress_bar
     from tfshrink.models.load import fit_scales
     from tfshrink.training.initialisation import initialise
+    from tfshrink.training.initialisation import smooth
 
     path = folder.checkpoints / START
     if path.exists():
@@ -88,9 +89,17 @@ def start_values(model, settings, text, folder, precision):
         return
     calibrated = settings.init in ("awq", "blockwise", "gptq")
     plain = sorted(set(precision.widths) - set(precision.banked))
-    fit_scales(model, sorted({8, *plain}), method="mse")
     rng = np.random.default_rng(settings.seed)
     rows = rng.permutation(len(text))[: settings.init_rows]
+    if settings.smooth:
+        with progress_bar("Smoothing", len(model.blocks)) as progress:
+            smooth(
+                model,
+                text.tokens[rows],
+                settings.smooth,
+                progress=lambda done: progress(done, 0),
+            )
+    fit_scales(model, sorted({8, *plain}), method="mse")
     if not calibrated:
         initialise(model, None, method=settings.init)
     else:

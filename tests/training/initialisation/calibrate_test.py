@@ -11,7 +11,9 @@ from tfshrink.models.checkpoint import save_model
 from tfshrink.models.folds import folds
 from tfshrink.training.initialisation import capture
 from tfshrink.training.initialisation import initialise
+from tfshrink.training.initialisation import smooth
 from tfshrink.training.initialisation.block_report import relative_error
+from tfshrink.training.initialisation.smoothing import factors
 
 TOKENS = np.random.default_rng(0).integers(3, 500, (8, 32)).astype("int32")
 BANK = {"bank": "codes", "bank_widths": (3,), "widths": (8, 3), "ranks": ()}
@@ -121,6 +123,37 @@ class AwqTest(TestCase):
             load_model_state(path, twin)
         for a, b in zip(model.variables, twin.variables, strict=True):
             self.assertAllClose(a, b, rtol=1e-6, atol=0, msg=a.path)
+
+
+class SmoothTest(TestCase):
+    def test_factors_match_a_table_worked_by_hand(self):
+        kernel = np.array([[1.0, -4.0], [0.25, 0.0]])
+        # (4 / 4)^.5 = 1 and (1 / 0.25)^.5 = 2, over their geometric mean.
+        found = factors(np.array([4.0, 1.0]), [kernel], 0.5)
+        self.assertAllClose(found, np.array([1.0, 2.0]) / np.sqrt(2.0))
+
+    def test_peaks_shrink_and_the_model_computes_what_it_did(self):
+        model = tiny.model(fit=False, **BANK)
+        full = to_numpy(model(TOKENS))
+        block = model.blocks[0]
+        block.attention_norm.scale.assign(
+            np.asarray(block.attention_norm.scale) * ([30.0] + [1.0] * 63)
+        )
+        loud = to_numpy(model(TOKENS))
+        self.assertNotAllClose(loud, full)
+        before = self._peaks(model)
+        smooth(model, TOKENS, 0.5)
+        self.assertAllClose(model(TOKENS), loud, rtol=1e-3, atol=1e-3)
+        after = self._peaks(model)
+        self.assertLess(
+            after.max() / np.median(after), before.max() / np.median(before) / 2
+        )
+        self.assertLen(folds(model), 6)
+
+    def _peaks(self, model):
+        runner = capture.BlockRunner(model, TOKENS.shape[1], 3)
+        runner.load(model.blocks[0])
+        return runner.peaks(capture.embedded(model, TOKENS))["attention_in"]
 
 
 class CaptureTest(TestCase):

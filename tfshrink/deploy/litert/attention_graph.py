@@ -73,9 +73,7 @@ class AttentionGraph:
     def _visible(self, rows, columns):
         """What is added to scores: 0 where a column is no later than a row."""
         graph = self.graph
-        late = graph.minimum(
-            graph.subtract(rows, columns), graph.constant(0.0)
-        )
+        late = graph.minimum(graph.subtract(rows, columns), graph.constant(0.0))
         return graph.multiply(late, graph.constant(PENALTY))
 
     def _prepare_rotation(self, positions):
@@ -133,9 +131,7 @@ class AttentionGraph:
         scores = graph.matmul(query, keys, transpose_b=True)
         scores = graph.add(scores, self.mask)  # (K, G, S)
         own = graph.reduce("SUM", graph.multiply(query, key))
-        shares = graph.softmax(
-            graph.add(scores, graph.multiply(own, self.own))
-        )
+        shares = graph.softmax(graph.add(scores, graph.multiply(own, self.own)))
         own = graph.slice(shares, (0, 0, 0), (kv, shared, 1))
         mixed = graph.add(
             graph.matmul(shares, values), graph.multiply(own, value)

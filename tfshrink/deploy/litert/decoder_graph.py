@@ -22,11 +22,12 @@ class DecoderGraphs:
     `keys_NN` and `values_NN` `(K, S, D)` of cached tokens, and in `columns`
     `(S,)` the position of each of those, `EMPTY` where there is none. The first
     column holds zeros and is marked `OWN`. It returns `logits` `(V,)` and the
-    new tokens' `new_keys` and `new_values` `(L, K, T, D)`; where T > 1 also the normalised `states` `(T, C)`, and the
-    logits are those of the *first* token. (Order means nothing to attention,
-    positions do: whoever wants the last token's logits hands tokens in from
-    the last to the first.) All of these are flat, as buffers in host memory
-    are, and where T > 1 both T and S may change from call to call.
+    new tokens' `new_keys` and `new_values` `(L, K, T, D)`; where T > 1 also the
+    normalised `states` `(T, C)`, and the logits are those of the *first* token.
+    (Order means nothing to attention, positions do: whoever wants the last
+    token's logits hands tokens in from the last to the first.) All are flat, as
+    buffers in host memory are, and where T > 1 both T and S may change from
+    call to call.
 
     Keys are rotated, and scaled as much as queries are.
 

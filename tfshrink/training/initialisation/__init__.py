@@ -2,5 +2,6 @@
 
 from tfshrink.training.initialisation.calibrate import initialise
 from tfshrink.training.initialisation.calibrate import METHODS
+from tfshrink.training.initialisation.smoothing import smooth
 
-__all__ = ["METHODS", "initialise"]
+__all__ = ["METHODS", "initialise", "smooth"]

@@ -50,6 +50,7 @@ class BlockRunner:
         self._full = backend.Compiled(lambda x: self._run(x, None), variables)
         self._quantized = backend.Compiled(self.run, variables)
         self._moments = backend.Compiled(self._tapped_moments, variables)
+        self._peaks = backend.Compiled(self._tapped_peaks, variables)
 
     def _own(self):
         return ops.full((4,), self.bits, "int32")
@@ -127,6 +128,29 @@ class BlockRunner:
         return {
             name: tuple(total / count for total in own)
             for name, own in totals.items()
+        }
+
+    def peaks(self, states):
+        """Largest magnitudes of the inputs of each layer group.
+
+        Args:
+            states: `(N, T, C)` float32, NumPy.
+
+        Returns:
+            Group name to `(inputs,)` float32.
+        """
+        found = {}
+        for rows in _batches(states, whole=True):
+            for name, own in self._peaks(rows).items():
+                found[name] = np.maximum(found.get(name, 0.0), np.asarray(own))
+        return found
+
+    def _tapped_peaks(self, x):
+        with _tapped(self.block) as taps:
+            self._run(x, None)
+        return {
+            name: ops.cast(ops.max(ops.abs(value), axis=(0, 1)), "float32")
+            for name, (value,) in taps.items()
         }
 
     def _tapped_moments(self, x):
