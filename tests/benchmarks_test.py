@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
+
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tests.training import tiny
@@ -179,6 +181,55 @@ class BenchmarksTest(TestCase):
         )
         for name, value in start.items():
             self.assertAllEqual(end[name], value)
+
+    def test_exports_decode_and_agree_with_their_simulation(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        text = folder / "text.txt"
+        text.write_text("One fish, two fish; red fish, blue fish. " * 80)
+        from tfshrink.deploy.export import export
+
+        export(
+            model="tiny",
+            plan="4",
+            group=32,
+            out=folder / "four",
+            data=str(text),
+        )
+        common = (
+            f"--artifacts={folder / 'four'}",
+            "--model=tiny",
+            "--new_tokens=4",
+            f"--data={text}",
+            f"--json={folder / 'out.json'}",
+        )
+        small = ("--contexts=9,33", "--limit=1", "--repeats=1")
+        self._run("decode.py", *common, *small)
+        (row,) = json.loads((folder / "out.json").read_text())["rows"]
+        self.assertEqual((row["side"], row["variant"]), ("tfshrink", "plan 4"))
+        for key in ("decode@9", "prefill@33", "peak MB", "MB"):
+            self.assertGreater(row[key], 0.0, key)
+        self.assertAllClose(row["perplexity"], 512.0, rtol=0.5)
+        self._run("fidelity.py", *common, "--prompts=1", "--prompt_tokens=5")
+        (row,) = json.loads((folder / "out.json").read_text())["rows"]
+        self.assertIsNone(row["first difference"])
+        self.assertEqual(row["tokens"], 4)
+
+    def test_a_perplexity_worked_by_hand(self):
+        class Side:
+            def reset(self):
+                self.tokens = 0
+
+            def score(self, tokens):
+                self.tokens += len(tokens)
+                return np.log([[0.5, 0.25, 0.25]] * self.tokens)
+
+        rows, masks = np.array([[0, 0, 1], [2, 2, 0]]), np.ones((2, 3))
+        masks[1, 1] = 0  # .5 and .25 in the first row, .5 in the second
+        from benchmarks.decoding import protocol
+
+        self.assertAllClose(
+            protocol.perplexity(Side(), rows, masks), 16 ** (1 / 3)
+        )
 
     def test_a_failing_side_is_one_line(self):
         done = self._run(
