@@ -15,9 +15,10 @@ from tfshrink.quiet import closed_stderr
 EMPTY = float(2**30)  # holds nothing
 OWN = float(2**31)  # kept free for the score of a single new token
 PREFILL, DECODE, HEAD = "prefill", "decode", "head"
-STEP = 64  # columns that the cache grows by
+STEP = 64  # columns that the cache grows by while decoding
+TIGHT = 16  # columns that it is a multiple of between parts of a prompt
 FIRST_COLUMNS = STEP
-CHUNK = 128  # new tokens a call at most: longer ones see more that is too late
+CHUNK = 192  # new tokens a call at most: longer ones see more that is too late
 _ALIGNMENT = 64  # bytes, of a buffer that is bound and not copied
 IN_MEMORY = ":memory"  # where XNNPACK keeps the one copy of packed weights
 
@@ -62,6 +63,7 @@ class Session:
             for name in (PREFILL, DECODE, HEAD)
         }
         self._bound = {}
+        self._rooms = [_aligned(0), _aligned(0)]
         self._resize(FIRST_COLUMNS)
 
     def close(self):
@@ -81,8 +83,8 @@ class Session:
     def rewind(self, length):
         """Forgets all but the first `length` tokens of the sequence."""
         self.length = min(length, self.length)
-        if _columns_for(self.length) < len(self._columns):
-            self._resize(_columns_for(self.length))
+        if _columns_for(self.length, STEP) < len(self._columns):
+            self._resize(_columns_for(self.length, STEP))
         self._columns[1 + self.length :] = EMPTY
 
     def prefill(self, tokens):
@@ -94,28 +96,40 @@ class Session:
         Returns:
             Logits of the last one, float32 `(V,)`, valid until the next call.
         """
-        logits = None
-        for start in range(0, len(tokens), CHUNK):
-            logits = self._append(tokens[start : start + CHUNK])["logits"]
+        starts = range(0, len(tokens), CHUNK)
+        parts = [tokens[start : start + CHUNK] for start in starts]
+        for arrays in self._append_parts(parts):
+            logits = arrays["logits"]
         return logits
 
     def step(self, token):
         """Appends one token; returns its logits as `prefill` does."""
-        return self._append([token])["logits"]
+        return self._append([token], STEP)["logits"]
 
     def score(self, tokens):
         """Appends tokens; returns the logits of each, `(T, V)`."""
         if len(tokens) == 1:
             return self.step(tokens[0])[None].copy()
         found = []
-        for part in _chunks(len(tokens)):
-            states = self._append(tokens[part])["states"]
-            arrays = self._run(HEAD, len(tokens[part]), {"states": states})
+        parts = [tokens[part] for part in _chunks(len(tokens))]
+        for part, arrays in zip(parts, self._append_parts(parts), strict=True):
+            given = {"states": arrays["states"]}
+            arrays = self._run(HEAD, len(part), given)
             rows = arrays["logits"].reshape(-1, self.shape["vocabulary"])
             found.append(rows[::-1].copy())  # the last token is first
         return np.concatenate(found)
 
-    def _append(self, tokens):
+    def _append_parts(self, parts):
+        """Appends tokens part by part, to a cache no longer than it must be."""
+        tight = _columns_for(self.length, TIGHT)
+        if len(parts[0]) > 1 and tight < len(self._columns):
+            self._resize(tight)
+        for index, part in enumerate(parts):
+            last = index + 1 == len(parts)
+            yield self._append(part, STEP if last else TIGHT)
+
+    def _append(self, tokens, step):
+        """Runs tokens; leaves a cache with a multiple of `step` columns."""
         tokens = np.asarray(tokens, "int32")
         count, start = len(tokens), self.length
         stop, context = start + count, self.shape["context"]
@@ -130,8 +144,8 @@ class Session:
         arrays = self._run(
             name, count, {"tokens": tokens[::-1], "positions": places[::-1]}
         )
-        if _columns_for(stop) > len(self._columns):
-            self._resize(_columns_for(stop))
+        if _columns_for(stop, step) > len(self._columns):
+            self._resize(_columns_for(stop, step))
         shape = self.shape
         heads = shape["layers"], shape["kv_heads"], count, -1
         own = slice(1 + start, 1 + stop)  # the first column is no token's
@@ -150,18 +164,33 @@ class Session:
         heads, width = (shape["layers"], shape["kv_heads"]), shape["head_dim"]
         size = heads[0] * heads[1] * columns * width
         keys, values = (
-            _aligned(size).reshape(*heads, columns, width) for _ in range(2)
+            part.reshape(*heads, columns, width)
+            for part in np.split(self._room(2 * size), 2)
         )
         marks = _aligned(columns)
         marks[:] = EMPTY
         marks[0] = OWN
+        used = slice(1, 1 + self.length)
+        for cache, old in ((keys, "_keys"), (values, "_values")):
+            if self.length:
+                cache[:, :, used] = getattr(self, old)[:, :, used]
+            cache[:, :, 0] = 0.0
+            cache[:, :, used.stop :] = 0.0  # no share of it may be NaN
         if self.length:
-            used = slice(1, 1 + self.length)
-            keys[:, :, used] = self._keys[:, :, used]
-            values[:, :, used] = self._values[:, :, used]
             marks[used] = self._columns[used]
         self._keys, self._values, self._columns = keys, values, marks
         self._bound.clear()
+
+    def _room(self, size):
+        """Memory of the next cache, beside that of the present one.
+
+        Fresh pages cost more than what is written on them: two pieces of memory
+        take turns, and only the longest text so far asks for new ones.
+        """
+        self._rooms.reverse()
+        if self._rooms[0].size < size:
+            self._rooms[0] = _aligned(size)
+        return self._rooms[0][:size]
 
     def _run(self, name, count, given):
         """Runs a graph on `count` tokens; returns its arrays by name."""
@@ -186,7 +215,7 @@ class Session:
 
         index, names = self._graphs[name]
         arrays = {
-            own: self._array(own, count, all_logits=name == HEAD)
+            own: self._array(name, own, count)
             for own in (*names["inputs"], *names["outputs"])
         }
         for place, own in enumerate(names["inputs"]):
@@ -202,7 +231,7 @@ class Session:
         )
         return index, inputs, outputs, arrays
 
-    def _array(self, name, count, all_logits):
+    def _array(self, graph, name, count):
         """Memory of an input or output: the cache's, or new."""
         shape = self.shape
         if name == "columns":
@@ -216,15 +245,15 @@ class Session:
         if name == "states":
             return _aligned(count * shape["width"])
         if name == "logits":
-            rows = count if all_logits else 1
+            rows = count if graph == HEAD else 1
             return _aligned(rows * shape["vocabulary"])
         heads = shape["layers"] * shape["kv_heads"]
         return _aligned(heads * shape["head_dim"] * count)
 
 
-def _columns_for(length):
+def _columns_for(length, step):
     """Columns of a cache of `length` tokens: one more, in whole steps."""
-    return STEP * (length // STEP + 1)
+    return step * (length // step + 1)
 
 
 def _chunks(count):
