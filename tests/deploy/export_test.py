@@ -14,6 +14,7 @@ from tests.evaluation.evaluate_test import write_run
 from tests.test_case import TestCase
 from tfshrink.deploy import export as export_module
 from tfshrink.deploy.artefact import Artefact
+from tfshrink.deploy.artefact import VERSION
 from tfshrink.deploy.export import export
 from tfshrink.deploy.generate import converse
 from tfshrink.deploy.generate import generate
@@ -188,7 +189,7 @@ class ExportTest(TestCase):
     @parameterized.parameters(
         ("metadata.json", None, "with a metadata.json"),
         ("metadata.json", "{", "with a metadata.json"),
-        ("metadata.json", "{}", "metadata of version 1"),
+        ("metadata.json", "{}", f"metadata of version {VERSION}"),
         ("model.tflite", None, "must hold model.tflite"),
         ("model.tflite", "short", "must have the .* bytes"),
         ("tokenizer.json", "{}", "must be the tokenizer"),
