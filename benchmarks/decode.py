@@ -112,15 +112,8 @@ def sides(source, folder):
         command = [FLAGS.llama_python, str(SIDES / "llama_side.py")]
         for kind in FLAGS.gguf_types:
             path = folder / f"{kind}.gguf"
-            subprocess.run(
-                [
-                    *command,
-                    f"--model={gguf_file(source)}",
-                    f"--quantize={kind}",
-                    f"--out={path}",
-                ],
-                check=True,
-            )
+            made = [f"--model={gguf_file(source)}", f"--quantize={kind}"]
+            make_gguf([*command, *made, f"--out={path}"], kind)
             yield "llama.cpp", kind, [*command, f"--model={path}"], path
             path.unlink()
     if FLAGS.peer_python:
@@ -128,6 +121,14 @@ def sides(source, folder):
         command = [FLAGS.peer_python, str(SIDES / "torch_side.py")]
         weights = folder / "model.safetensors"
         yield "PyTorch", "float32", [*command, f"--model={folder}"], weights
+
+
+def make_gguf(command, kind):
+    """Runs llama.cpp's quantization to one of its types."""
+    if subprocess.run(command, check=False).returncode:
+        raise UserError(
+            f"`--gguf_types` must name what llama.cpp can make. Received: {kind}"
+        )
 
 
 def gguf_file(source):
@@ -157,6 +158,16 @@ def main(arguments):
     """Measures every side and prints the table."""
     from tfshrink.models.sources import open_source
 
+    if not (FLAGS.artifacts or FLAGS.llama_python or FLAGS.peer_python):
+        raise UserError(
+            "`--artifacts`, --llama_python or --peer_python must name a side. "
+            "Received: none"
+        )
+    if not all(text.isdigit() and int(text) for text in FLAGS.contexts):
+        raise UserError(
+            "`--contexts` must be tokens, split by commas. "
+            f"Received: {','.join(FLAGS.contexts)}"
+        )
     source, rows, figures = open_source(FLAGS.model), [], []
     with tempfile.TemporaryDirectory(prefix="tfshrink_decode_") as name:
         folder = pathlib.Path(name)

@@ -17,14 +17,6 @@ import time
 import numpy as np
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line on stderr, with exit status 1."""
-
-    def error(self, message):
-        """Ends the program."""
-        sys.exit(message)
-
-
 def parser(description, model):
     """Returns an argument parser with the flags that every side has.
 
@@ -32,7 +24,7 @@ def parser(description, model):
         description: What `--help` says.
         model: What `--model` is.
     """
-    flags = Parser(
+    flags = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
