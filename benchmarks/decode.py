@@ -127,7 +127,8 @@ def make_gguf(command, kind):
     """Runs llama.cpp's quantization to one of its types."""
     if subprocess.run(command, check=False).returncode:
         raise UserError(
-            f"`--gguf_types` must name what llama.cpp can make. Received: {kind}"
+            "`--gguf_types` must name what llama.cpp can make. "
+            f"Received: {kind}"
         )
 
 
