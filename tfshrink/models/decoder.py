@@ -69,9 +69,7 @@ class Decoder(keras.Model):
                 config.layers, config.tied, precision.group
             )
         policy = self.dtype_policy
-        outer = precision and dataclasses.replace(
-            precision, bank="none", ranks=(), activations=0
-        )
+        outer = precision and _outside_blocks(precision)
         self.embedding = SwitchableEmbedding(
             config.vocabulary,
             config.width,
@@ -274,3 +272,15 @@ def _forward(block, bits, rotation):
         return block(x, bits, rotation)[0]
 
     return run
+
+
+def _outside_blocks(precision):
+    """The precision of embedding and head: codes at 4 bits, no adapters."""
+    banked = 4 in precision.banked
+    return dataclasses.replace(
+        precision,
+        bank="codes" if banked else "none",
+        bank_widths=(4,) if banked else None,
+        ranks=(),
+        activations=0,
+    )

@@ -61,6 +61,19 @@ class InitialiseTest(TestCase):
         self.assertEqual(codes.dtype, np.int8)
         self.assertAllEqual(np.unique(codes), np.arange(-3, 4))
 
+    def test_a_tied_embedding_is_rounded_for_the_head(self):
+        errors = {}
+        four = {**BANK, "bank_widths": (4,), "widths": (8, 4)}
+        for method in ("mse", "gptq"):
+            model = tiny.model(fit=False, **four)
+            initialise(model, TOKENS, method=method)
+            states = to_numpy(model.hidden(TOKENS)[0]).reshape(-1, 64)
+            table = to_numpy(model.embedding.table)
+            change = to_numpy(model.embedding.head(4)) - table
+            errors[method] = np.mean((states @ change.T) ** 2)
+        self.assertGreater(errors["gptq"], 0.0)
+        self.assertLess(errors["gptq"], 0.8 * errors["mse"])
+
     @parameterized.parameters(0.5, 9.0)
     def test_a_fit_that_does_harm_is_undone(self, rate):
         def codes_and_scales(method, **fit):

@@ -1,6 +1,7 @@
 """Block by block: scales, codes and, if asked for, a fit of each block."""
 
 import numpy as np
+from keras import ops
 
 from tfshrink.errors import unknown_choice
 from tfshrink.ops.gptq import gptq
@@ -84,7 +85,37 @@ def initialise(
         target = wanted
         if progress is not None:
             progress(index + 1)
+    if 4 in widths:
+        _round_head(model, target)
     return reports
+
+
+def _round_head(model, states, bits=4):
+    """GPTQ of the head, which a tied embedding is, by what the head reads.
+
+    Args:
+        model: Decoder.
+        states: What the last block puts out, full precision, `(N, T, C)`.
+        bits: The bit-width at which it has codes of its own.
+    """
+    product = 0.0
+    for rows in capture.batches(states, whole=True):
+        x = ops.cast(model.final_norm(rows), "float32")
+        x = np.asarray(x).reshape(-1, states.shape[-1])
+        product = product + x.T @ x
+    product = product / (states.shape[0] * states.shape[1])
+    tied = model.head is None
+    layer = model.embedding if tied else model.head
+    weight = np.asarray(layer.table if tied else layer.kernel)
+    turned = np.transpose if tied else np.asarray  # (V, C) to (C, V) and back
+    layer.quantizer.fit(weight, [bits], importance=np.diag(product))
+    codes = gptq(
+        turned(weight),
+        inverse_factor(product),
+        turned(np.asarray(layer.quantizer.scale(bits))),
+        bits,
+    )
+    layer.quantizer.set_codes(bits, turned(codes))
 
 
 def _fitted(runner, fitter, block, states, wanted, before):

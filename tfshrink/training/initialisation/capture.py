@@ -92,7 +92,7 @@ class BlockRunner:
             `(N, T, C)` float32, NumPy.
         """
         run = self._quantized if quantized else self._full
-        parts = [np.asarray(run(rows)) for rows in _batches(states)]
+        parts = [np.asarray(run(rows)) for rows in batches(states)]
         return np.concatenate(parts)[: len(states)]
 
     def hessians(self, states):
@@ -118,7 +118,7 @@ class BlockRunner:
             inputs)`, and of `|x|`, `(inputs,)`, float32.
         """
         totals = {}
-        for rows in _batches(states, whole=True):
+        for rows in batches(states, whole=True):
             for name, parts in self._moments(rows).items():
                 known = totals.get(name, (0.0, 0.0))
                 totals[name] = [
@@ -140,7 +140,7 @@ class BlockRunner:
             Group name to `(inputs,)` float32.
         """
         found = {}
-        for rows in _batches(states, whole=True):
+        for rows in batches(states, whole=True):
             for name, own in self._peaks(rows).items():
                 found[name] = np.maximum(found.get(name, 0.0), np.asarray(own))
         return found
@@ -175,7 +175,7 @@ def embedded(model, tokens):
     return np.concatenate([np.asarray(ops.cast(x, "float32")) for x in parts])
 
 
-def _batches(states, whole=False):
+def batches(states, whole=False):
     """Batches of `ROWS` sequences; the last is filled up with zeros.
 
     With `whole` it is left short instead, for sums over tokens.
