@@ -25,6 +25,7 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
+from tfshrink.structure import plan_tensor
 
 FLAGS = flags.FLAGS
 
@@ -90,7 +91,8 @@ def compare(artefact, prompts):
     from tfshrink.models.generation import Generator
 
     one = simulation(artefact)
-    model, bits = one.load("float32"), np.asarray(one.plans[0].bits, "int32")
+    model = one.load("float32")
+    bits = plan_tensor(model.config, one.plans[0])
     wanted = Generator(model, bits=bits, chunk=16).generate(
         prompts, max_new_tokens=FLAGS.new_tokens, temperature=0.0
     )

@@ -157,6 +157,32 @@ class JsonTest(TestCase):
         self.assertEqual(parsed, self.plan)
         self.assertEqual(parsed.hash, self.plan.hash)
 
+    def test_what_is_removed_comes_back(self):
+        plan = Plan.parse("4:heads=.5:channels=.25", layers=2)
+        self.assertEqual(plan.name, "4:heads=.5:channels=.25")
+        self.assertEqual(plan.heads, (0.5, 0.5))
+        self.assertEqual(plan.channels, (0.25, 0.25))
+        values = json.loads(json.dumps(plan.to_json()))
+        self.assertEqual(values["heads"], {"block_00": 0.5, "block_01": 0.5})
+        self.assertEqual(Plan.from_json(values), plan)
+        self.assertNotEqual(plan.hash, Plan.parse("4", layers=2).hash)
+
+    @parameterized.parameters(
+        ("4:depth=.5", "heads=FRACTION or channels=FRACTION"),
+        ("4:heads", "heads=FRACTION"),
+        ("4:heads=x", "heads=FRACTION"),
+        ("4:heads=1", r"`heads` of block 0 must be in \[0, 1\)"),
+        ("4:channels=-.1", r"`channels` of block 0 must be in \[0, 1\)"),
+    )
+    def test_what_cannot_be_removed_is_named(self, text, message):
+        with self.assertRaisesRegex(UserError, message):
+            Plan.parse(text, layers=2)
+
+    def test_removed_parts_are_one_number_a_block(self):
+        for levels in ((0.5,), "half", (0.5, 0.5, 0.5)):
+            with self.assertRaisesRegex(UserError, "`heads` must"):
+                Plan.parse("4", layers=2, heads=levels)
+
     def test_hash_is_the_same_on_every_machine(self):
         self.assertEqual(Plan.parse("stripe-8-4", layers=2).hash, STRIPE_HASH)
 
@@ -237,4 +263,4 @@ class JsonTest(TestCase):
             Plan.load(self.path)
 
 
-STRIPE_HASH = "50f0b1458a5bc4ce"
+STRIPE_HASH = "8a5e41b26b39aa9e"

@@ -3,13 +3,16 @@
 import dataclasses
 import hashlib
 import json
+import numbers
 import pathlib
 import re
 
 from tfshrink.errors import UserError
+from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
 from tfshrink.plan_checks import check_bits
 from tfshrink.plan_checks import check_plan
+from tfshrink.plan_checks import REMOVED
 
 HALVES = ("attn_bits", "mlp_bits")  # the seeds' terms
 OUTER_BITS = 8  # embedding and head, unless a plan names them
@@ -27,6 +30,9 @@ class Plan:
         group: Inputs per scale at 4 bits and below; 0 is one scale per output
             channel.
         pruning: Fraction of weights removed from each layer group, or empty.
+        heads: Fraction of the attention heads removed from each block, or one
+            for all blocks, or empty.
+        channels: The same of the channels between the MLP's two layers.
         activations: 8 for dynamic int8 activations, 0 for float.
         kv: K/V codec and its options as a dict, or `None` for exact.
         exit: Exit policy and its options as a dict, or `None`.
@@ -34,7 +40,7 @@ class Plan:
 
     Raises:
         UserError: for a wrong number of groups, an unknown bit-width, a
-            pruning level outside [0, 1) or pruning at 2 bits.
+            level outside [0, 1) or pruning at 2 bits.
 
     Example:
         >>> Plan.parse("stripe-8-4", layers=2).bits
@@ -46,17 +52,26 @@ class Plan:
     tied: bool = True
     group: int = 64
     pruning: tuple = ()
+    heads: tuple = ()
+    channels: tuple = ()
     activations: int = 0
     kv: dict | None = None
     exit: dict | None = None
     name: str = "plan"
 
     def __post_init__(self):
+        for name in REMOVED:
+            level = getattr(self, name)
+            if isinstance(level, numbers.Real):  # one for all blocks
+                one = isinstance(self.layers, numbers.Integral)
+                levels = (level,) * (self.layers if one else 1)
+                object.__setattr__(self, name, levels)
         check_plan(self)
         # One form of equal plans: what is hashed and compared is the same.
-        levels = tuple(map(float, self.pruning))
         object.__setattr__(self, "bits", tuple(map(int, self.bits)))
-        object.__setattr__(self, "pruning", levels if any(levels) else ())
+        for name in ("pruning", *REMOVED):
+            levels = tuple(map(float, getattr(self, name)))
+            object.__setattr__(self, name, levels if any(levels) else ())
 
     @property
     def names(self):
@@ -134,6 +149,8 @@ class Plan:
         Args:
             text: An integer (`"8"`), a comma list with one entry per block
                 group, a pattern (`"stripe-8-4"`) or a path to a JSON file.
+                Behind any but the last, fractions to remove from every block:
+                `"4:channels=.1:heads=.33"`.
             layers: Number of blocks of the model.
             tied: Whether its head is tied.
             **kwargs: Further fields, where `text` is no file.
@@ -150,7 +167,10 @@ class Plan:
                     f"model has {len(group_names(layers, tied))}"
                 )
             return plan
-        kwargs.setdefault("name", text)
+        text, *removed = text.split(":")
+        short = text if len(text) < 24 else "bitmap"
+        kwargs.setdefault("name", ":".join([short, *removed]))
+        kwargs.update(_levels(removed))
         stripe = re.fullmatch(r"stripe-(\d+)-(\d+)", text)
         if stripe:
             low, high = sorted(map(int, stripe.groups()))
@@ -159,7 +179,6 @@ class Plan:
             bits = [int(text)] * (4 * layers)
         elif re.fullmatch(r"\d+(\s*,\s*\d+)+", text):
             bits = [int(part) for part in text.split(",")]
-            kwargs["name"] = kwargs["name"] if len(text) < 24 else "bitmap"
         else:
             raise UserError(
                 "`plan` must be an integer, a comma list with one bit-width "
@@ -172,8 +191,9 @@ class Plan:
         """Returns the JSON form, a plain dict."""
         values = dataclasses.asdict(self)
         values["bits"] = self.as_dict()
-        levels = zip(self.names, self.pruning, strict=False)
-        values["pruning"] = {name: level for name, level in levels if level}
+        for field, names in _keys(self.layers, self.tied).items():
+            levels = zip(names, getattr(self, field), strict=False)
+            values[field] = {name: level for name, level in levels if level}
         return {"version": VERSION, **values}
 
     @classmethod
@@ -187,10 +207,13 @@ class Plan:
         try:
             values = dict(values)
             version = values.pop("version", VERSION)
-            names = group_names(values["layers"], values.get("tied", True))
+            keys = _keys(values["layers"], values.get("tied", True))
+            names = keys["pruning"]
             bits = dict(values["bits"])
-            pruning = dict(values.get("pruning") or {})
-            strangers = sorted((set(bits) | set(pruning)) - set(names))
+            levels = {name: dict(values.get(name) or {}) for name in keys}
+            strangers = sorted(set(bits) - set(names))
+            for field, own in keys.items():
+                strangers += sorted(set(levels[field]) - set(own))
             missing = [name for name in names if name not in bits]
             fields = {field.name for field in dataclasses.fields(cls)}
             unknown = sorted(set(values) - fields)
@@ -207,9 +230,9 @@ class Plan:
                 f"blocks and no other field. Wrong: {wrong}"
             )
         values["bits"] = tuple(bits[name] for name in names)
-        values["pruning"] = (
-            tuple(pruning.get(name, 0.0) for name in names) if pruning else ()
-        )
+        for field, own in keys.items():
+            given = levels[field]
+            values[field] = tuple(given.get(name, 0.0) for name in own)
         return cls(**values)
 
     def save(self, path):
@@ -241,6 +264,30 @@ class Plan:
         values.pop("name")
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _levels(parts):
+    """`["heads=.33"]` as `{"heads": .33}`."""
+    levels = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        try:
+            levels[name] = float(value)
+        except ValueError:
+            name = None
+        if name not in REMOVED:
+            raise UserError(
+                "`plan` must have heads=FRACTION or channels=FRACTION behind a "
+                f"colon. Received: {part!r}"
+            )
+    return levels
+
+
+def _keys(layers, tied):
+    """Fields with levels to the names that they have levels for."""
+    blocks = [block_name(index, layers) for index in range(layers)]
+    names = group_names(layers, tied)
+    return {"pruning": names, **dict.fromkeys(REMOVED, blocks)}
 
 
 def parse_plans(text, **kwargs):

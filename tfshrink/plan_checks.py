@@ -6,6 +6,7 @@ from tfshrink.errors import UserError
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 GROUP_SIZES = (0, 32, 64, 128, 256)
+REMOVED = ("heads", "channels")  # fields with one level a block
 
 
 def check_bits(bits, argument="bits"):
@@ -57,12 +58,12 @@ def check_kinds(plan):
         raise UserError(
             f"`tied` must be true or false. Received: {plan.tied!r}"
         )
-    for name in ("bits", "pruning"):
+    for name in ("bits", "pruning", *REMOVED):
         value = getattr(plan, name)
         if not isinstance(value, (tuple, list)):
+            part = "block" if name in REMOVED else "layer group"
             raise UserError(
-                f"`{name}` must hold one number a layer group. "
-                f"Received: {value!r}"
+                f"`{name}` must hold one number a {part}. Received: {value!r}"
             )
     for name in ("kv", "exit"):
         value = getattr(plan, name)
@@ -86,12 +87,24 @@ def check_pruning(plan):
         plan.pruning or (0.0,) * len(plan.bits),
         strict=True,
     ):
-        if not isinstance(level, numbers.Real) or not 0.0 <= level < 1.0:
-            raise UserError(
-                f"`pruning` of {name} must be in [0, 1). Received: {level!r}"
-            )
+        _check_level(level, f"`pruning` of {name}")
         if level and bits == 2:
             raise UserError(
                 f"`pruning` of {name} must be 0 at 2 bits: that grid has "
                 f"no zero. Received: {level}"
             )
+    for field in REMOVED:
+        levels = getattr(plan, field)
+        if levels and len(levels) != plan.layers:
+            raise UserError(
+                f"`{field}` must have {plan.layers} entries, one a block. "
+                f"Received: {len(levels)}"
+            )
+        for index, level in enumerate(levels):
+            _check_level(level, f"`{field}` of block {index}")
+
+
+def _check_level(level, what):
+    """Raises a `UserError` unless a level is a fraction that leaves some."""
+    if not isinstance(level, numbers.Real) or not 0.0 <= level < 1.0:
+        raise UserError(f"{what} must be in [0, 1). Received: {level!r}")

@@ -282,7 +282,7 @@ class SavedModelTest(TestCase):
         found = self.load_and_run(
             folder,
             "whole = run['serving_default'](tokens=tokens)['logits'][0]\n"
-            "cache = tf.zeros((2, 2, 1, 2, 10, 16))\n"
+            "cache = tf.zeros((2, 1, 4, 10, 16))\n"
             "pad = tf.zeros((1,), tf.int32)\n"
             "first = run['prefill'](tokens=tokens[:, :3], cache=cache,\n"
             "    column=tf.constant(0), pad=pad)\n"
@@ -294,6 +294,30 @@ class SavedModelTest(TestCase):
         )
         wanted = [*wanted, wanted[2], wanted[3]]
         self.assertAllClose(found, wanted, atol=2e-3)
+
+    def test_what_plans_remove_is_not_there(self):
+        folder, (row,) = export(
+            model="tiny",
+            plan="8:heads=.5;4:heads=.5",
+            group=32,
+            format=["saved_model"],
+            out=self.root / "less",
+        )
+        self.assertBetween(row["largest error"], 0, 1e-3 * row["of"])
+        found = self.load_and_run(
+            folder,
+            "spec = run['decode'].structured_input_signature[1]['cache']\n"
+            "import json; print(json.dumps(spec.shape.as_list()))\n",
+        )
+        self.assertEqual(found, [2, None, 2, None, 16])
+        with self.assertRaisesRegex(UserError, "remove the same heads"):
+            export(
+                model="tiny",
+                plan="8:heads=.5;4",
+                group=32,
+                format=["saved_model"],
+                out=self.root / "other",
+            )
 
     def test_bits_come_with_every_call(self):
         folder, (row,) = export(

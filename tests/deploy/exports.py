@@ -9,6 +9,7 @@ from tfshrink.deploy.frozen import freeze
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.litert.write import write_litert
 from tfshrink.plan import Plan
+from tfshrink.structure import plan_tensor
 
 TOKENS = np.random.default_rng(1).integers(3, 500, 12).astype("int32")
 
@@ -38,7 +39,7 @@ def plan_for(model, text):
 
 def logits(model, plan, tokens=TOKENS):
     """What Keras says: `(T, V)`."""
-    bits = np.asarray(plan.bits, "int32")
+    bits = plan_tensor(model.config, plan)
     return np.asarray(model(np.asarray(tokens)[None], bits))[0]
 
 

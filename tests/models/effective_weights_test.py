@@ -7,6 +7,7 @@ from tfshrink.models.effective_weights import can_resolve
 from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.models.load import load_model
+from tfshrink.structure import plan_tensor
 
 TOKENS = np.arange(12, dtype="int32").reshape(2, 6)
 
@@ -31,15 +32,19 @@ class EffectiveWeightsTest(TestCase):
         own = model(name, placement=placement, bank=bank)
         resolve = EffectiveWeights(own)
         outputs = []
-        for plan in tiny.plans("8", "stripe-8-2", "4", "32"):
-            bits = np.array(plan.bits, "int32")
+        removing = ":heads=.5:channels=.25"
+        for plan in tiny.plans(
+            "8", "stripe-8-2", "4", "32", "4" + removing, "32" + removing
+        ):
+            bits = plan_tensor(own.config, plan)
             wanted = own(TOKENS, bits)
             with weights_in_force(own, resolve(bits)):
                 found = own(TOKENS)
             self.assertAllClose(found, wanted, atol=2e-5)
             outputs.append(wanted)
         self.assertNotAllClose(outputs[0], outputs[2], atol=1e-2)
-        self.assertEqual(resolve.traces, 1)
+        self.assertNotAllClose(outputs[2], outputs[4], atol=1e-2)
+        self.assertEqual(resolve.traces, 2)  # with and without removal
         with weights_in_force(own, resolve()):
             self.assertAllClose(own(TOKENS), outputs[3], atol=2e-5)
 

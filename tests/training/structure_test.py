@@ -49,6 +49,12 @@ class StructureTest(TestCase):
         self.assertEqual(precision.banked, (4, 2))  # 8 bits just round
         self.assertEqual([plan.name for plan in plans], ["stripe-8-4", "2"])
 
+    def test_codes_make_up_for_what_plans_remove(self):
+        values = {"bank": "codes", "init": "gptq", "ranks": "0"}
+        for text, wanted in (("8;4", (4,)), ("8:heads=.5;4", (8, 4))):
+            settings = tiny.settings(**values, plan=text)
+            self.assertEqual(structure(settings, CONFIG)[0].banked, wanted)
+
     def test_cpt_trains_every_width_or_its_pattern(self):
         settings = tiny.settings(style="cpt", ranks="")
         self.assertEqual(

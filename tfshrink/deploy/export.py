@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import time
 
@@ -19,6 +20,7 @@ from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
 from tfshrink.files import write_json
+from tfshrink.structure import plan_tensor
 
 COMPARED = 64  # tokens that are run by both sides
 SPLIT = "calibrate"  # of the text they are from
@@ -94,8 +96,10 @@ def _candidate(model, workdir, plan, group, activations):
 
 def _name(one):
     parts = [pathlib.PurePath(one.name).name]
-    parts += [pathlib.PurePath(plan.name).stem for plan in one.plans]
-    return "-".join(parts)
+    for plan in one.plans:
+        text = plan.name.removesuffix(".json")
+        parts.append(pathlib.PurePath(text).name)
+    return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 
 def _check_target(folder, overwrite):
@@ -154,7 +158,7 @@ def _row(name, one, maker, folder, tokens):
     seconds = time.monotonic() - start
     found, rate = maker.run(model, path, tokens)
     plan = maker.plans[0]
-    bits = np.asarray(plan.bits, "int32")
+    bits = plan_tensor(model.config, plan)
     wanted = np.asarray(model(np.array([tokens], "int32"), bits))[0]
     same = found.argmax(-1) == wanted.argmax(-1)
     predicted = None

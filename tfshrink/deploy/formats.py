@@ -11,6 +11,7 @@ from tfshrink.deploy.litert.write import check_litert
 from tfshrink.deploy.litert.write import litert_notes
 from tfshrink.deploy.litert.write import write_litert
 from tfshrink.errors import UserError
+from tfshrink.structure import kept_parts
 
 TIMED = 32  # tokens that are decoded to measure a speed
 
@@ -76,6 +77,12 @@ class SavedModelFormat:
                         f"`plan` {plan.name} must not set {name} for "
                         f"--format=saved_model. Received: {getattr(plan, name)}"
                     )
+            if _structure(plan) != _structure(plans[0]):
+                raise UserError(
+                    "`--plan` must be plans that remove the same heads and "
+                    "channels, for one SavedModel. "
+                    f"Received: {plans[0].name} and {plan.name}"
+                )
         self.plans = plans
 
     def write(self, model, path):
@@ -101,14 +108,8 @@ class SavedModelFormat:
         logits = signatures["serving_default"](tokens=text, **extra)["logits"]
         config, count = model.config, len(tokens)
         room = min(TIMED + 1, config.context - count)
-        shape = (
-            config.layers,
-            2,
-            1,
-            config.kv_heads,
-            count + room,
-            config.head_dim,
-        )
+        heads = sum(kv for kv, _ in kept_parts(config, self.plans[0]))
+        shape = (2, 1, heads, count + room, config.head_dim)
         extra["pad"] = tf.zeros((1,), "int32")
         state = signatures["prefill"](
             tokens=text,
@@ -127,6 +128,10 @@ class SavedModelFormat:
 
         step(0)
         return logits.numpy()[0], _rate(step, room - 1)
+
+
+def _structure(plan):
+    return plan.heads, plan.channels
 
 
 def _rate(step, room):

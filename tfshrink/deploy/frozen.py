@@ -7,6 +7,7 @@ import numpy as np
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.ops.quantize import FULL
 from tfshrink.plan import Plan
+from tfshrink.structure import kept_parts
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,6 +40,37 @@ class FrozenDense:
         levels = levels.reshape(outputs, self.scale.shape[1], -1)
         return (levels * self.scale[..., None]).reshape(outputs, inputs)
 
+    def first(self, outputs=None, inputs=None):
+        """The same without all but the first outputs and inputs.
+
+        Args:
+            outputs: How many stay; `None` is all.
+            inputs: The same; they fill whole groups of one scale.
+        """
+        scale, down = self.scale, self.down
+        if scale is not None and inputs is not None and scale.shape[1] > 1:
+            group = self.codes.shape[1] // scale.shape[1]
+            scale = scale[:, : inputs // group]
+        rows = {
+            "codes": self.codes[:, :inputs],
+            "scale": scale,
+            "bias": self.bias,
+            "up": self.up,
+        }
+        return dataclasses.replace(
+            self,
+            down=None if down is None else _own(down[:, :inputs]),
+            **{
+                name: None if value is None else _own(value[:outputs])
+                for name, value in rows.items()
+            },
+        )
+
+
+def _own(array):
+    """The array as memory of its own, without what was cut off."""
+    return np.array(array, order="C")
+
 
 @dataclasses.dataclass(eq=False)
 class FrozenNorm:
@@ -50,11 +82,13 @@ class FrozenNorm:
 
 @dataclasses.dataclass(eq=False)
 class FrozenBlock:
-    """A block: its norms, and the members of its layer groups."""
+    """A block: its norms, the members of its layer groups, and its heads."""
 
     attention_norm: FrozenNorm
     mlp_norm: FrozenNorm
     groups: dict
+    heads: int
+    kv_heads: int
 
 
 @dataclasses.dataclass(eq=False)
@@ -95,7 +129,7 @@ class FrozenDecoder:
 
 
 def freeze(model, plan):
-    """Reads a model's weights at a plan.
+    """Reads a model's weights at a plan, without what the plan removes.
 
     Args:
         model: Built `Decoder`, with scales for every width of the plan.
@@ -106,16 +140,14 @@ def freeze(model, plan):
     """
     bits = iter(plan.bits)
     blocks = []
-    for block in model.blocks:
+    for block, (heads, channels) in zip(
+        model.blocks, kept_parts(model.config, plan), strict=True
+    ):
         groups = {}
         for name, members in block.groups().items():
             own = next(bits)
             groups[name] = [_dense(member, own) for member in members]
-        blocks.append(
-            FrozenBlock(
-                _norm(block.attention_norm), _norm(block.mlp_norm), groups
-            )
-        )
+        blocks.append(_kept(model.config, block, groups, heads, channels))
     embedding = _table(model.embedding, next(bits))
     head = None if model.head is None else _dense(model.head, next(bits))
     positions = model.positions
@@ -128,6 +160,27 @@ def freeze(model, plan):
         positions=positions and np.array(positions.table, "float32"),
         final_norm=_norm(model.final_norm),
     )
+
+
+def _kept(config, block, groups, kv_heads, channels):
+    """The block with the first of its heads and channels."""
+    width = config.head_dim
+    heads = kv_heads * (config.heads // config.kv_heads)
+    outputs = [heads * width, kv_heads * width, kv_heads * width]
+    pairs = zip(groups["attention_in"], outputs, strict=True)
+    groups = {
+        "attention_in": [member.first(count) for member, count in pairs],
+        "attention_out": [
+            member.first(inputs=heads * width)
+            for member in groups["attention_out"]
+        ],
+        "mlp_in": [member.first(channels) for member in groups["mlp_in"]],
+        "mlp_out": [
+            member.first(inputs=channels) for member in groups["mlp_out"]
+        ],
+    }
+    norms = _norm(block.attention_norm), _norm(block.mlp_norm)
+    return FrozenBlock(*norms, groups, heads, kv_heads)
 
 
 def _norm(layer):

@@ -94,10 +94,14 @@ def model_candidates(name, plans, *, group=64, scales="mse", activations=0):
 
 def _load_rounded(source, precision, plans, scales, dtype):
     """A model with scales for the widths of its plans, and no others."""
+    from tfshrink.data.calibration import calibration_rows
+    from tfshrink.models.importance import order_by_importance
     from tfshrink.models.load import fit_scales
     from tfshrink.models.load import load_model
 
     model = load_model(source, precision=precision, dtype=dtype, fit=False)
+    if any(plan.heads or plan.channels for plan in plans):
+        order_by_importance(model, calibration_rows(source))
     used = {bits for plan in plans for bits in plan.bits}
     widths = sorted(bits for bits in used if bits < FULL)
     fit_scales(model, widths, method=scales)

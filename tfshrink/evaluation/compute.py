@@ -1,14 +1,15 @@
 """Arithmetic of one token under a plan, as counts."""
 
+from tfshrink.evaluation.shapes import block_widths
 from tfshrink.evaluation.shapes import group_shapes
 from tfshrink.evaluation.shapes import weights
 
 FLOAT = 16  # bits of an operand that is not quantized
 
 
-def attention_macs(config, context):
+def attention_macs(config, context, plan=None):
     """MACs of scores and weighted values over `context` cached tokens."""
-    return 2 * config.layers * config.heads * config.head_dim * context
+    return sum(2 * wide * context for wide, _, _ in block_widths(config, plan))
 
 
 def matrix_macs(config, ranks, plan):
@@ -24,7 +25,7 @@ def matrix_macs(config, ranks, plan):
         embedding multiplies nothing; a tied head does.
     """
     for (name, shapes), bits in zip(
-        group_shapes(config).items(), plan.bits, strict=True
+        group_shapes(config, plan).items(), plan.bits, strict=True
     ):
         if name == "embedding" and not config.tied:
             yield bits, 0, 0
@@ -51,7 +52,7 @@ def compute_cost(config, plan, *, context, ranks=None):
     """
     kept = [1.0 - level for level in plan.pruning or (0,) * len(plan.bits)]
     inputs = plan.activations or FLOAT
-    attention = attention_macs(config, context)
+    attention = attention_macs(config, context, plan)
     macs, operations = attention, attention * FLOAT * FLOAT
     flops = 2.0 * attention
     groups = matrix_macs(config, ranks or {}, plan)

@@ -20,6 +20,7 @@ from tfshrink.evaluation.results import write_results
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.speed import REPEATS
 from tfshrink.files import sha256_json
+from tfshrink.structure import plan_tensor
 
 PLANS = "8;4"  # of a model, when none is named
 SCALES = ("mse", "rtn")
@@ -207,7 +208,7 @@ def _reference(candidate, protocol, material, options):
 
 def _row(candidate, plan, judge, reference):
     cost = candidate.cost(plan, judge.protocol.context)
-    found = judge.measure(plan.bits)
+    found = judge.measure(plan_tensor(candidate.source.config, plan))
     row = {
         "name": plan.name,
         "model": candidate.source.name,

@@ -5,6 +5,7 @@ import time
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.structure import plan_tensor
 
 _FULL = "32"  # the plan of full precision
 
@@ -117,5 +118,7 @@ def _generator(candidate, plan, dtype):
     if plan is None and candidate.workdir is None:
         # No bits, so no scales.
         return Generator(load_model(candidate.source, dtype=dtype), tokenizer)
-    bits = candidate.plans[0].bits if plan else None
+    bits = None
+    if plan:
+        bits = plan_tensor(candidate.source.config, candidate.plans[0])
     return Generator(candidate.load(dtype), tokenizer, bits=bits)

@@ -43,8 +43,7 @@ class Judge:
         """Runs the tasks of the protocol.
 
         Args:
-            bits: Bit-width of each layer group, or `None` for full
-                precision.
+            bits: As `Decoder` takes them; `None` for full precision.
 
         Returns:
             A dict with what each task found.

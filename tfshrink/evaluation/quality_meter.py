@@ -48,8 +48,7 @@ class QualityMeter:
         """Judges one plan.
 
         Args:
-            bits: Bit-width of each layer group, or `None` for full
-                precision.
+            bits: As `Decoder` takes them; `None` for full precision.
             on_batch: Called after each batch with its number of windows.
 
         Returns:

@@ -87,7 +87,8 @@ def model_bytes(config, plan, ranks=None):
     """Bytes of the model that ships under a plan.
 
     Counts every code, scale, adapter of the plan's own bit-widths,
-    embedding, norm and bias. Masks of unstructured pruning save nothing.
+    embedding, norm and bias. Heads and channels that a plan removes are not
+    there; masks of unstructured pruning save nothing.
 
     Args:
         config: `DecoderConfig`.
@@ -95,9 +96,9 @@ def model_bytes(config, plan, ranks=None):
         ranks: Adapter rank by bit-width, as `adapter_ranks` returns it.
     """
     ranks = ranks or {}
-    total = SINGLE * vector_parameters(config)
+    total = SINGLE * vector_parameters(config, plan)
     total += SINGLE * position_parameters(config)
-    groups = group_shapes(config)
+    groups = group_shapes(config, plan)
     for name, bits in plan.as_dict().items():
         # Adapters stand beside the layers of the blocks alone.
         rank = ranks.get(bits, 0) if name.startswith("block_") else 0
@@ -113,7 +114,7 @@ def reference_bytes(config):
 
 
 def effective_bits(config, plan):
-    """Nominal bits per weight: the plan's, weighted by parameters."""
-    counts = [weights(shapes) for shapes in group_shapes(config).values()]
+    """Nominal bits per weight that is left: the plan's, weighted by counts."""
+    counts = [weights(shapes) for shapes in group_shapes(config, plan).values()]
     pairs = zip(plan.bits, counts, strict=True)
     return sum(bits * count for bits, count in pairs) / sum(counts)

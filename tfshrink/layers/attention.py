@@ -19,7 +19,8 @@ class Attention(keras.layers.Layer):
 
     Call arguments:
         x: `(B, T, C)`.
-        bits: `(in_bits, out_bits)` scalar tensors, or `None`.
+        bits: `(in_bits, out_bits)`, as `SwitchableDense` takes them, or
+            `None`.
         rotation: `(cosine, sine)` of this step's positions, or `None`.
         visible: Boolean `(B or 1, T, S)`; without a cache `None` means that
             a token sees itself and those before it.
@@ -45,11 +46,12 @@ class Attention(keras.layers.Layer):
     def build(self, input_shape):
         config = self.config
 
-        def dense(name, units, bias, inputs):
+        def dense(name, units, bias, inputs, parts=0):
             layer = SwitchableDense(
                 units,
                 bias,
                 self.precision,
+                parts,
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -59,9 +61,11 @@ class Attention(keras.layers.Layer):
         wide = config.heads * config.head_dim
         narrow = config.kv_heads * config.head_dim
         bias = config.attention_bias
-        self.query = dense("query", wide, bias, config.width)
-        self.key = dense("key", narrow, bias, config.width)
-        self.value = dense("value", narrow, bias, config.width)
+        # A key/value head goes with the queries that share it.
+        own = bias, config.width, config.kv_heads
+        self.query = dense("query", wide, *own)
+        self.key = dense("key", narrow, *own)
+        self.value = dense("value", narrow, *own)
         self.output_dense = dense(
             "output", config.width, config.attention_out_bias, wide
         )

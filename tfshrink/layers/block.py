@@ -20,7 +20,8 @@ class Block(keras.layers.Layer):
     Call arguments:
         x: `(B, T, C)`.
         bits: Integer tensor `(4,)`: attention_in, attention_out, mlp_in,
-            mlp_out; or `None` for full precision.
+            mlp_out; or `(4, 2)`, of each the removed parts behind; or `None`
+            for full precision.
         rotation, visible, cache: As in `Attention`.
 
     Returns:
@@ -37,6 +38,7 @@ class Block(keras.layers.Layer):
             precision = PrecisionConfig.from_json(precision)
         self.config = config
         self.precision = precision
+        self.order = {}  # of its heads and channels (`models.ordering`)
 
     def build(self, input_shape):
         config, policy = self.config, self.dtype_policy

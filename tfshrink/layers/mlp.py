@@ -29,7 +29,8 @@ class MLP(keras.layers.Layer):
 
     Call arguments:
         x: `(B, T, C)`.
-        bits: `(in_bits, out_bits)` scalar tensors, or `None`.
+        bits: `(in_bits, out_bits)`, as `SwitchableDense` takes them, or
+            `None`.
 
     Returns:
         `(B, T, C)`.
@@ -49,11 +50,12 @@ class MLP(keras.layers.Layer):
     def build(self, input_shape):
         config = self.config
 
-        def dense(name, units, inputs):
+        def dense(name, units, inputs, parts=0):
             layer = SwitchableDense(
                 units,
                 config.mlp_bias,
                 self.precision,
+                parts,
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -62,8 +64,10 @@ class MLP(keras.layers.Layer):
 
         self.gate = None
         if config.gated:
-            self.gate = dense("gate", config.hidden, config.width)
-        self.up = dense("up", config.hidden, config.width)
+            self.gate = dense(
+                "gate", config.hidden, config.width, config.hidden
+            )
+        self.up = dense("up", config.hidden, config.width, config.hidden)
         self.down = dense("down", config.width, config.hidden)
 
     def call(self, x, bits=None):

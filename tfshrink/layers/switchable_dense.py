@@ -6,6 +6,8 @@ from keras import ops
 from tfshrink.backend import multiply
 from tfshrink.layers.adapter_bank import AdapterBank
 from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.layers.removal import split
+from tfshrink.layers.removal import without
 from tfshrink.layers.weight_quantizer import WeightQuantizer
 from tfshrink.ops.low_rank import adapted_matmuls
 from tfshrink.ops.quantize import FULL
@@ -21,11 +23,14 @@ class SwitchableDense(keras.layers.Layer):
         units: Output width.
         use_bias: Whether to add a bias.
         precision: `PrecisionConfig`, or `None` for a plain dense layer.
+        parts: Parts of equal size that the outputs are; a plan may remove the
+            last of them. 0 where it may not.
 
     Call arguments:
         x: `(..., inputs)`.
         bits: Scalar integer tensor, or `None` for full precision (which is
-            then compiled without any quantization).
+            then compiled without any quantization). Or `(2,)`: the bit-width,
+            and how many of `parts` are removed: these outputs are 0.
 
     Returns:
         `(..., units)`.
@@ -36,13 +41,16 @@ class SwitchableDense(keras.layers.Layer):
         (2, 8)
     """
 
-    def __init__(self, units, use_bias=False, precision=None, **kwargs):
+    def __init__(
+        self, units, use_bias=False, precision=None, parts=0, **kwargs
+    ):
         super().__init__(**kwargs)
         if isinstance(precision, dict):
             precision = PrecisionConfig.from_json(precision)
         self.units = units
         self.use_bias = use_bias
         self.precision = precision
+        self.parts = parts
         self.quantizer = None
         self.adapters = None
         self.tap = None  # called with the input while calibrating
@@ -112,6 +120,7 @@ class SwitchableDense(keras.layers.Layer):
             "units": self.units,
             "use_bias": self.use_bias,
             "precision": precision and precision.to_json(),
+            "parts": self.parts,
         }
 
 
@@ -121,7 +130,7 @@ def project(layers, x, bits=None):
     Args:
         layers: Built `SwitchableDense` layers of one `PrecisionConfig`.
         x: `(B, T, inputs)`, or `(..., inputs)`.
-        bits: Scalar integer tensor, or `None` for full precision.
+        bits: As `SwitchableDense` takes them.
 
     Returns:
         A list of their outputs, `(..., units)`.
@@ -130,10 +139,7 @@ def project(layers, x, bits=None):
         if layer.tap is not None:
             layer.tap(x)
     precision = layers[0].precision
-    if precision is None or bits is None:
-        bits = None
-    else:
-        bits = ops.convert_to_tensor(bits, "int32")
+    bits, removed = split(None if precision is None else bits)
     x = ops.cast(x, layers[0].compute_dtype)
     few = x.shape[-2] is not None and x.shape[-2] < FEW
     if bits is not None and precision.activations:
@@ -144,8 +150,14 @@ def project(layers, x, bits=None):
         outputs = [_alone(layer, x, bits) for layer in layers]
     else:
         outputs = _merged(layers, x, bits)
-    return [
+    outputs = [
         out if layer.bias is None else out + ops.cast(layer.bias, out.dtype)
+        for layer, out in zip(layers, outputs, strict=True)
+    ]
+    if removed is None or not layers[0].parts:
+        return outputs
+    return [
+        without(out, layer.parts, removed)
         for layer, out in zip(layers, outputs, strict=True)
     ]
 

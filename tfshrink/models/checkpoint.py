@@ -8,9 +8,12 @@ from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
 from tfshrink.models.folds import folds
 from tfshrink.models.folds import set_folds
+from tfshrink.models.ordering import orders
+from tfshrink.models.ordering import set_orders
 
 TRAINED = ("/quantizer/", "/adapters/", "norm/")
 FOLD = "fold/"  # before the name of a layer group whose inputs are scaled
+ORDER = "order/"  # before `block_00/heads` and the like
 
 
 def variable_name(variable):
@@ -67,7 +70,7 @@ def load_tensors(path):
 
 
 def save_model(path, model, metadata=None, *, weights=False):
-    """Saves scales, codes, adapters, norms and folds.
+    """Saves scales, codes, adapters, norms, folds and orders.
 
     Latent codes are stored as the integers they round to; codes of at most
     4 bits take half a byte.
@@ -80,6 +83,8 @@ def save_model(path, model, metadata=None, *, weights=False):
             trains them.
     """
     tensors = {FOLD + name: scale for name, scale in folds(model).items()}
+    for name, order in orders(model).items():
+        tensors[ORDER + name] = order
     for variable in model.variables:
         name = variable_name(variable)
         if name.endswith("/quantizer/bank"):
@@ -103,11 +108,7 @@ def load_model_state(path, model):
         UserError: the file is damaged or belongs to another structure.
     """
     tensors, metadata = load_tensors(path)
-    scales = {
-        name.removeprefix(FOLD): tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith(FOLD)
-    }
+    scales, places = _named(FOLD, tensors), _named(ORDER, tensors)
     own = {variable_name(v): v for v in model.variables}
     wanted = {name for name in own if _is_trained(name)}
     wrong = sorted((wanted - set(tensors)) | (set(tensors) - set(own)))
@@ -116,6 +117,7 @@ def load_model_state(path, model):
             f"{path} must hold what this model trains. Wrong: {wrong[0]} and "
             f"{len(wrong) - 1} more"
         )
+    set_orders(model, places)
     set_folds(model, scales, norms=False)  # the norms were saved folded
     for name, value in tensors.items():
         variable = own[name]
@@ -128,6 +130,15 @@ def load_model_state(path, model):
             )
         variable.assign(value)
     return metadata
+
+
+def _named(prefix, tensors):
+    """Takes the tensors of a prefix out of a dict."""
+    return {
+        name.removeprefix(prefix): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(prefix)
+    }
 
 
 def _is_trained(name):

@@ -12,6 +12,7 @@ from tfshrink.layer_groups import block_name
 from tfshrink.layers.block import Block
 from tfshrink.layers.norm import Norm
 from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.layers.removal import split
 from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
 from tfshrink.models.precision_switch import PrecisionSwitch
@@ -37,9 +38,10 @@ class Decoder(keras.Model):
 
     Call arguments:
         tokens: Integer `(B, T)`.
-        bits: Integer tensor `(groups,)`; `None` takes what `set_bitmap` set,
-            full precision where nothing was. (Everything below a call, such
-            as `hidden`, reads `None` as full precision.)
+        bits: Integer tensor `(groups,)`, or `(groups, 2)` where a plan removes
+            heads or channels (`structure.plan_tensor`); `None` takes what
+            `set_bitmap` set, full precision where nothing was. (Everything
+            below a call, such as `hidden`, reads `None` as full precision.)
 
     Returns:
         Logits `(B, T, V)`, float32.
@@ -178,7 +180,7 @@ class Decoder(keras.Model):
             column: Scalar, the cache column of the first new token.
             pad: Integer `(B,)`: leading columns that are padding.
             store: The cache, such as `KVCache`.
-            bits: Integer tensor `(groups,)`, or `None`.
+            bits: As in a call.
 
         Returns:
             `(hidden, states)`.
@@ -205,26 +207,32 @@ class Decoder(keras.Model):
         """States as the head reads them: int8 where its kernel wants that."""
         if bits is None or not self.precision.activations:
             return x
-        return ops.where(bits[-1] >= FULL, x, quantize_activations(x))
+        full = self._outer_bits(bits, -1) >= FULL
+        return ops.where(full, x, quantize_activations(x))
 
     def _checked(self, bits):
-        """Bits as a tensor with one entry a layer group, or `None`."""
+        """Bits as a tensor with one row a layer group, or `None`."""
         if bits is None:
             return None
         bits = ops.convert_to_tensor(bits, "int32")
-        wanted = (4 * self.config.layers + (1 if self.config.tied else 2),)
-        if tuple(bits.shape) not in (wanted, (None,)):
+        wanted = 4 * self.config.layers + (1 if self.config.tied else 2)
+        count, *rest = tuple(bits.shape) or (0,)
+        if count not in (wanted, None) or rest not in ([], [2]):
             raise UserError(
-                f"`bits` must hold one bit-width for each of the {wanted[0]} "
+                f"`bits` must hold one bit-width for each of the {wanted} "
                 f"layer groups of {self.config.name}. "
                 f"Received: shape {tuple(bits.shape)}"
             )
         return bits
 
+    def _outer_bits(self, bits, index):
+        """Bit-width of embedding (0) or head (-1), or `None`."""
+        place = 4 * self.config.layers if index == 0 else index
+        return None if bits is None else split(bits[place])[0]
+
     def embed(self, tokens, positions, bits=None):
         """Embedded tokens `(B, T, C)` and the rotation of `positions`."""
-        own = None if bits is None else bits[4 * self.config.layers]
-        x = self.embedding(tokens, own)
+        x = self.embedding(tokens, self._outer_bits(bits, 0))
         if self.positions is not None:
             return x + self.positions(positions), None
         return x, rotary.tables(positions, self._inverse)
@@ -232,11 +240,10 @@ class Decoder(keras.Model):
     def head_kernel(self, bits=None):
         """The head as `(V, C)`, in the compute type."""
         if self.head is None:
-            own = None if bits is None else bits[4 * self.config.layers]
-            return self.embedding.head(own)
-        kernel = self.head.kernel
-        if bits is not None and self.head.quantizer is not None:
-            kernel = self.head.quantizer(kernel, bits[-1])
+            return self.embedding.head(self._outer_bits(bits, 0))
+        kernel, own = self.head.kernel, self._outer_bits(bits, -1)
+        if own is not None and self.head.quantizer is not None:
+            kernel = self.head.quantizer(kernel, own)
         return ops.transpose(ops.cast(kernel, self.compute_dtype))
 
     def logits(self, hidden, bits=None):

@@ -6,6 +6,8 @@ import keras
 from keras.src.backend.common import stateless_scope
 
 from tfshrink import backend
+from tfshrink.layers.removal import split
+from tfshrink.layers.removal import without
 
 
 class EffectiveWeights:
@@ -19,7 +21,7 @@ class EffectiveWeights:
         model: A built `Decoder`. Its weights are read anew in every call.
 
     Call arguments:
-        bits: Integers `(groups,)`, or `None`.
+        bits: As `Decoder` takes them.
 
     Returns:
         Dict of variable paths to tensors in the compute type. Under
@@ -106,13 +108,16 @@ def _members(block):
 def _resolved(layer, bits):
     """What takes the place of the layer's own variables."""
     if hasattr(layer, "table"):
-        return [layer.head(bits)]
+        return [layer.head(split(bits)[0])]
+    bits, removed = split(bits)
     side = layer.has_side_adapter(bits)
     delta = layer.adapters.delta(bits) if side else None
     values = [layer.kernel_at(bits, delta)]
     if layer.bias is not None:
         values.append(keras.ops.cast(layer.bias, layer.compute_dtype))
-    return values
+    if removed is None or not layer.parts:
+        return values
+    return [without(value, layer.parts, removed) for value in values]
 
 
 def _named(layers, values):

@@ -33,7 +33,7 @@ class Generator:
     Args:
         model: A built `Decoder`. Its weights are read anew in every call.
         tokenizer: A `transformers` tokenizer, for `stream_text`.
-        bits: Bit-width of every layer group (the `bits` of a plan), or
+        bits: As `Decoder` takes them (`structure.plan_tensor`), or
             `None` for full precision. The attribute may be set anew.
         cache_length: Columns of the cache. Default: what a call needs,
             rounded up to a multiple of 64.

@@ -83,4 +83,10 @@ class PrecisionSwitch:
                 f"group={self.group}. Received: {plan.layers} blocks, "
                 f"tied={plan.tied}, group={plan.group}"
             )
+        if plan.heads or plan.channels:
+            raise UserError(
+                "`plan` must remove nothing to be kept between calls; call "
+                "the model with `plan_tensor(config, plan)`. "
+                f"Received: {plan.name}, which removes heads or channels"
+            )
         return plan

@@ -6,6 +6,7 @@ from tfshrink.data.documents import load_documents
 from tfshrink.data.pack import tokenize
 from tfshrink.data.pack import windows
 from tfshrink.errors import UserError
+from tfshrink.structure import plan_tensor
 
 SPLIT = "search"  # chosen by; the test split stays for the final judgement
 WINDOWS = 8
@@ -33,7 +34,9 @@ class HeldOut:
     def measure(self):
         """Perplexity by plan name."""
         return {
-            plan.name: self.meter.measure(plan.bits)["perplexity"]
+            plan.name: self.meter.measure(
+                plan_tensor(self.meter.model.config, plan)
+            )["perplexity"]
             for plan in self.plans
         }
 

@@ -13,6 +13,7 @@ from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_model
 from tfshrink.models.run import FINAL
 from tfshrink.models.run import read_run
+from tfshrink.structure import removed_parts
 from tfshrink.training.devices import agree_over_machines
 
 START = "start.safetensors"  # what initialisation left
@@ -76,9 +77,10 @@ def check_same_start(folder, text):
     )
 
 
-def start_values(model, settings, text, folder, precision):
+def start_values(model, settings, text, folder, precision, plans):
     """Sets scales and codes, or restores what an earlier try set."""
     from tfshrink.data.progress_bar import progress_bar
+    from tfshrink.models.importance import order_by_importance
     from tfshrink.models.load import fit_scales
     from tfshrink.training.initialisation import initialise
     from tfshrink.training.initialisation import smooth
@@ -91,11 +93,18 @@ def start_values(model, settings, text, folder, precision):
     plain = sorted(set(precision.widths) - set(precision.banked))
     rng = np.random.default_rng(settings.seed)
     rows = rng.permutation(len(text))[: settings.init_rows]
+    rows = text.tokens[rows]
+    removed = [removed_parts(model.config, plan) for plan in plans]
+    if any(plan.heads or plan.channels for plan in plans):
+        with progress_bar("Ordering", len(model.blocks)) as progress:
+            order_by_importance(
+                model, rows, progress=lambda done: progress(done, 0)
+            )
     if settings.smooth:
         with progress_bar("Smoothing", len(model.blocks)) as progress:
             smooth(
                 model,
-                text.tokens[rows],
+                rows,
                 settings.smooth,
                 progress=lambda done: progress(done, 0),
             )
@@ -106,8 +115,10 @@ def start_values(model, settings, text, folder, precision):
         with progress_bar("Initialising", len(model.blocks)) as progress:
             reports = initialise(
                 model,
-                text.tokens[rows],
+                rows,
                 method=settings.init,
+                # What only some plans remove, others still need.
+                removed=_common(removed),
                 fit={"epochs": settings.init_epochs},
                 progress=lambda done: progress(done, 0),
             )
@@ -115,3 +126,13 @@ def start_values(model, settings, text, folder, precision):
             "initialisation.json", [dataclasses.asdict(r) for r in reports]
         )
     save_model(path, model)
+
+
+def _common(removed):
+    """What all plans remove, a pair a block; `None` where that is nothing.
+
+    Args:
+        removed: `removed_parts` of each plan.
+    """
+    least = np.min(removed, axis=0)
+    return least.tolist() if least.any() else None

@@ -90,7 +90,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         )
     text = training_examples(settings, tokenizer, source.config, folder)
     model = _loaded(settings, source, precision)
-    start_values(model, settings, text, folder, precision)
+    start_values(model, settings, text, folder, precision, plans)
     with data_parallel(settings.devices, settings.batch_size) as several:
         if several:
             # One device made the start; each gets a copy of a model of it.
@@ -155,14 +155,16 @@ def structure(settings, config):
             f"Received: {settings.plan}"
         )
     _check_groups(settings, config, plans)
+    removes = any(plan.heads or plan.channels for plan in plans)
     precision = PrecisionConfig(
         widths=widths,
         group=settings.group,
         ranks=_ranks(settings, widths),
         placement=settings.placement,
         bank=settings.bank,
-        # Rounding is all that 8 bits need: their codes come from the weights.
-        bank_widths=tuple(b for b in widths if b < 8),
+        # Rounding is all that 8 bits need: their codes come from the weights,
+        # unless they have to make up for something.
+        bank_widths=tuple(b for b in widths if b < 8 or removes),
         activations=settings.activations,
     )
     if not precision.banked:

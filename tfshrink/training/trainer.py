@@ -10,6 +10,7 @@ from tfshrink import backend
 from tfshrink.errors import UserError
 from tfshrink.fusion import fuse
 from tfshrink.ops.head_loss import head_loss
+from tfshrink.structure import plan_tensor
 from tfshrink.training.adam import FusedAdam
 from tfshrink.training.devices import first_device
 from tfshrink.training.devices import on_every_device
@@ -199,13 +200,13 @@ class Trainer:
         results = []
         outputs = [[None] * len(batches) for _ in update]
         for place, term in enumerate(update):
-            bits = np.asarray(term.plan.bits, "int32")
+            bits = plan_tensor(self.model.config, term.plan)
             values = []
             for index, batch in enumerate(batches):
                 guides = [
                     (
                         outputs[i][index],
-                        np.asarray(update[i].plan.bits, "int32"),
+                        plan_tensor(self.model.config, update[i].plan),
                     )
                     for i in term.learns_from
                 ]

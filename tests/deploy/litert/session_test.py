@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 from unittest import mock
 
@@ -45,11 +46,42 @@ class SessionTest(TestCase):
     def test_the_gpt2_family_equals_keras(self, text):
         self.check(exports.decoder("tiny-gpt2", group=0), text)
 
+    @parameterized.parameters(
+        ("tiny", "32:heads=.5", 32),
+        ("tiny", "4:channels=.25", 32),
+        ("tiny", "2:heads=.5:channels=.5", 0),
+        ("tiny-gpt2", "8:heads=.25:channels=.25", 0),
+    )
+    def test_what_a_plan_removes_is_not_there(self, name, text, group):
+        model = exports.decoder(name, group=group)
+        whole = exports.decoder(name, group=group)
+        self.check(model, text)
+        size = self.size()
+        self.check(whole, text.split(":")[0])
+        self.assertLess(size, self.size())
+
+    def test_blocks_may_differ_in_what_is_left(self):
+        model = exports.decoder()
+        plan = exports.plan_for(model, "8")
+        plan = dataclasses.replace(plan, heads=(0.5, 0.0), channels=(0, 0.5))
+        self.check(model, plan)
+        frozen = freeze(model, plan)
+        self.assertEqual([b.kv_heads for b in frozen.blocks], [1, 2])
+        self.assertEqual([b.heads for b in frozen.blocks], [2, 4])
+        shapes = [b.groups["mlp_out"][0].codes.shape for b in frozen.blocks]
+        self.assertEqual(shapes, [(64, 128), (64, 64)])
+
+    def size(self):
+        return pathlib.Path(self.folder, "model.tflite").stat().st_size
+
     def check(self, model, text, **options):
-        plan = exports.plan_for(model, text)
+        plan = text
+        if isinstance(text, str):
+            plan = exports.plan_for(model, text)
         wanted = exports.logits(model, plan)
         # An input on the edge between two integers may fall either way.
-        atol = 1e-5 if text == "32" else 0.02 * np.abs(wanted).max()
+        floats = min(plan.bits) == 32
+        atol = 1e-5 if floats else 0.02 * np.abs(wanted).max()
         session = self.opened(model, plan, **options)
         found = session.prefill(exports.TOKENS[:8])
         self.assertAllClose(found, wanted[7], atol=atol)

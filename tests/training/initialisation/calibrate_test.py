@@ -5,11 +5,11 @@ from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tests.training import tiny
 from tfshrink.errors import UserError
+from tfshrink.models import block_runner
 from tfshrink.models.checkpoint import load_model_state
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_model
 from tfshrink.models.folds import folds
-from tfshrink.training.initialisation import capture
 from tfshrink.training.initialisation import initialise
 from tfshrink.training.initialisation import smooth
 from tfshrink.training.initialisation.block_report import relative_error
@@ -164,18 +164,20 @@ class SmoothTest(TestCase):
         self.assertLen(folds(model), 6)
 
     def _peaks(self, model):
-        runner = capture.BlockRunner(model, TOKENS.shape[1], 3)
+        runner = block_runner.BlockRunner(model, TOKENS.shape[1], 3)
         runner.load(model.blocks[0])
-        return runner.peaks(capture.embedded(model, TOKENS))["attention_in"]
+        return runner.peaks(block_runner.embedded(model, TOKENS))[
+            "attention_in"
+        ]
 
 
 class CaptureTest(TestCase):
     def test_moments_match_the_inputs_in_numpy(self):
         model = tiny.model(fit=False, **BANK)
-        runner = capture.BlockRunner(model, TOKENS.shape[1], 3)
+        runner = block_runner.BlockRunner(model, TOKENS.shape[1], 3)
         block = model.blocks[0]
         runner.load(block)
-        states = capture.embedded(model, TOKENS[:5])  # no whole batch
+        states = block_runner.embedded(model, TOKENS[:5])  # no whole batch
         product, magnitude = runner.statistics(states)["attention_in"]
         x = to_numpy(block.attention_norm(states)).reshape(-1, 64)
         x = x.astype("float64")

@@ -32,6 +32,7 @@ class AttentionGraph:
 
     Call arguments:
         joined: Queries, keys and values, `(T, (H + 2 K) D)`.
+        block: `FrozenBlock`, for its H and K.
         index: Of the block.
 
     Returns:
@@ -104,21 +105,19 @@ class AttentionGraph:
         else:
             self.rotation = cosines, sines, turn
 
-    def __call__(self, joined, index):
-        graph, config = self.graph, self.config
-        width, kv = config.head_dim, config.kv_heads
+    def __call__(self, joined, block, index):
+        graph, width, kv = self.graph, self.config.head_dim, block.kv_heads
         cached = kv * self.columns * width
         keys = graph.input(f"keys_{index:02d}", (-cached,))
         values = graph.input(f"values_{index:02d}", (-cached,))
         keys = graph.reshape(keys, (kv, -1, width))
         values = graph.reshape(values, (kv, -1, width))
         attend = self._many_tokens if self.many else self._one_token
-        return attend(joined, keys, values)
+        return attend(joined, keys, values, block.heads)
 
-    def _one_token(self, joined, keys, values):
-        graph, config = self.graph, self.config
-        heads, kv = config.heads, config.kv_heads
-        width, shared = config.head_dim, config.heads // config.kv_heads
+    def _one_token(self, joined, keys, values, heads):
+        graph, kv, width = self.graph, keys.shape[0], self.config.head_dim
+        shared = heads // kv
         joined = graph.reshape(joined, (heads + 2 * kv, width))
         turned = graph.slice(joined, (0, 0), (heads + kv, width))
         turned = self._rotated(turned)
@@ -152,9 +151,8 @@ class AttentionGraph:
             graph.multiply(graph.matmul(x, turn), sines),
         )
 
-    def _many_tokens(self, joined, keys, values):
-        graph, config = self.graph, self.config
-        heads, kv, width = config.heads, config.kv_heads, config.head_dim
+    def _many_tokens(self, joined, keys, values, heads):
+        graph, kv, width = self.graph, keys.shape[0], self.config.head_dim
         joined = graph.reshape(joined, (-1, heads + 2 * kv, width))
         joined = graph.transpose(joined, (1, 0, 2))
         turned = graph.slice(joined, (0, 0, 0), (heads + kv, -1, width))

@@ -22,8 +22,9 @@ class DecoderGraphs:
     `keys_NN` and `values_NN` `(K, S, D)` of cached tokens, and in `columns`
     `(S,)` the position of each of those, `EMPTY` where there is none. The first
     column holds zeros and is marked `OWN`. It returns `logits` `(V,)` and the
-    new tokens' `new_keys` and `new_values` `(L, K, T, D)`; where T > 1 also the
-    normalised `states` `(T, C)`, and the logits are those of the *first* token.
+    new tokens' `new_keys` and `new_values`, of block after block `(K, T, D)`
+    (blocks may differ in K); where T > 1 also the normalised `states` `(T, C)`,
+    and the logits are those of the *first* token.
     (Order means nothing to attention, positions do: whoever wants the last
     token's logits hands tokens in from the last to the first.) All are flat, as
     buffers in host memory are, and where T > 1 both T and S may change from
@@ -226,7 +227,7 @@ class _Builder:
         key = functools.partial("{}/{}".format, index)
         hidden = self.norm(x, block.attention_norm)
         mixed = self.dense(hidden, key("attention_in"), groups["attention_in"])
-        mixed, keys, values = self.attend(mixed, index)
+        mixed, keys, values = self.attend(mixed, block, index)
         out = self.dense(mixed, key("attention_out"), groups["attention_out"])
         x = graph.add(x, out)
         hidden = self.norm(x, block.mlp_norm)

@@ -32,8 +32,8 @@ class Session:
 
     Args:
         path: A `.tflite` file with the graphs of `DecoderGraphs`.
-        shape: Dict of `layers`, `kv_heads`, `head_dim`, `width`, `vocabulary`
-            and `context`, as in `DecoderConfig`.
+        shape: Dict of `layers`, `head_dim`, `width`, `vocabulary` and
+            `context`, as in `DecoderConfig`.
         threads: Of a call; `None` takes all cores.
         builtin: Run LiteRT's own kernels, without XNNPACK (to compare).
 
@@ -62,6 +62,14 @@ class Session:
             name: (self._model.get_signature_index(name), signatures[name])
             for name in (PREFILL, DECODE, HEAD)
         }
+        # A block may have fewer heads than others: the file says how many.
+        details = self._model.get_input_tensor_details(DECODE)
+        head = FIRST_COLUMNS * shape["head_dim"]
+        counts = [
+            details[f"keys_{index:02d}"]["shape"][0] // head
+            for index in range(shape["layers"])
+        ]
+        self._heads = np.cumsum([0, *counts])  # where each block's begin
         self._bound = {}
         self._rooms = [_aligned(0), _aligned(0)]
         self._resize(FIRST_COLUMNS)
@@ -146,25 +154,23 @@ class Session:
         )
         if _columns_for(stop, step) > len(self._columns):
             self._resize(_columns_for(stop, step))
-        shape = self.shape
-        heads = shape["layers"], shape["kv_heads"], count, -1
+        heads = self._heads[-1], count, -1
         own = slice(1 + start, 1 + stop)  # the first column is no token's
         for cache, new in (
             (self._keys, "new_keys"),
             (self._values, "new_values"),
         ):
-            cache[:, :, own] = arrays[new].reshape(heads)[:, :, ::-1]
+            cache[:, own] = arrays[new].reshape(heads)[:, ::-1]
         self._columns[own] = places
         self.length = stop
         return arrays
 
     def _resize(self, columns):
         """Gives the cache another number of columns; keeps what it holds."""
-        shape = self.shape
-        heads, width = (shape["layers"], shape["kv_heads"]), shape["head_dim"]
-        size = heads[0] * heads[1] * columns * width
+        heads, width = self._heads[-1], self.shape["head_dim"]
+        size = heads * columns * width
         keys, values = (
-            part.reshape(*heads, columns, width)
+            part.reshape(heads, columns, width)
             for part in np.split(self._room(2 * size), 2)
         )
         marks = _aligned(columns)
@@ -173,9 +179,9 @@ class Session:
         used = slice(1, 1 + self.length)
         for cache, old in ((keys, "_keys"), (values, "_values")):
             if self.length:
-                cache[:, :, used] = getattr(self, old)[:, :, used]
-            cache[:, :, 0] = 0.0
-            cache[:, :, used.stop :] = 0.0  # no share of it may be NaN
+                cache[:, used] = getattr(self, old)[:, used]
+            cache[:, 0] = 0.0
+            cache[:, used.stop :] = 0.0  # no share of it may be NaN
         if self.length:
             marks[used] = self._columns[used]
         self._keys, self._values, self._columns = keys, values, marks
@@ -236,10 +242,11 @@ class Session:
         shape = self.shape
         if name == "columns":
             return self._columns
-        if name.startswith("keys_"):
-            return self._keys[int(name[5:])]
-        if name.startswith("values_"):
-            return self._values[int(name[7:])]
+        if name.startswith(("keys_", "values_")):
+            kind, index = name.split("_")
+            cache = self._keys if kind == "keys" else self._values
+            start, stop = self._heads[int(index) :][:2]
+            return cache[start:stop]
         if name in ("tokens", "positions"):
             return _aligned(count, "int32")
         if name == "states":
@@ -247,8 +254,7 @@ class Session:
         if name == "logits":
             rows = count if graph == HEAD else 1
             return _aligned(rows * shape["vocabulary"])
-        heads = shape["layers"] * shape["kv_heads"]
-        return _aligned(heads * shape["head_dim"] * count)
+        return _aligned(int(self._heads[-1]) * shape["head_dim"] * count)
 
 
 def _columns_for(length, step):

@@ -20,7 +20,8 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
         tokens: int32 `(B, T)`.
         column: Cache column of the first of them.
         pad: int32 `(B,)`: leading columns that are padding, or `None`.
-        cache: float32 `(L, 2, B, K, S, D)`, keys and values, or `None`.
+        cache: float32 `(2, B, N, S, D)`, keys and values, the heads of all
+            blocks behind one another; or `None`.
 
     Returns:
         `(states, cache)`: normalised states `(B, T, C)`, and the new cache.
@@ -30,7 +31,7 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
         pad = tf.zeros(tf.shape(tokens)[:1], "int32")
     columns = column + tf.range(tf.shape(tokens)[1])
     positions = tf.maximum(columns - pad[:, None], 0)  # (B, T)
-    places = columns if cache is None else tf.range(tf.shape(cache)[4])
+    places = columns if cache is None else tf.range(tf.shape(cache)[3])
     mask = (places <= columns[:, None]) & (places >= pad[:, None, None])
     x = tf.gather(weights["embedding"], tokens)
     rotation = None
@@ -38,15 +39,17 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
         x = x + tf.gather(tf.constant(decoder.positions), positions)
     else:
         rotation = _rotation(config, positions)
-    kept = []
+    kept, start = [], 0
     for index, block in enumerate(decoder.blocks):
-        own = None if cache is None else cache[index]
+        stop = start + block.kv_heads
+        own = None if cache is None else cache[:, :, start:stop]
+        start = stop
         x, state = _block(
             config, block, index, weights, x, rotation, mask, own, column
         )
         kept.append(state)
     x = _norm(config, decoder.final_norm, x)
-    return x, None if cache is None else tf.stack(kept)
+    return x, None if cache is None else tf.concat(kept, 2)
 
 
 def head(decoder, weights, states):
@@ -69,7 +72,9 @@ def _block(config, block, index, weights, x, rotation, mask, cache, column):
         return found
 
     projected = dense("attention_in", _norm(config, block.attention_norm, x))
-    mixed, state = _attend(config, projected, rotation, mask, cache, column)
+    mixed, state = _attend(
+        block, config.head_dim, projected, rotation, mask, cache, column
+    )
     x = x + dense("attention_out", mixed)[0]
     first, *second = dense("mlp_in", _norm(config, block.mlp_norm, x))
     inner = ACTIVATIONS[config.activation](first)
@@ -78,9 +83,9 @@ def _block(config, block, index, weights, x, rotation, mask, cache, column):
     return x + dense("mlp_out", inner)[0], state
 
 
-def _attend(config, projected, rotation, mask, cache, column):
+def _attend(block, width, projected, rotation, mask, cache, column):
     """Attention `(B, T, H D)`, and the new cache of the block."""
-    heads, kv, width = config.heads, config.kv_heads, config.head_dim
+    heads, kv = block.heads, block.kv_heads
     batch, count = tf.unstack(tf.shape(projected[0])[:2])
     counts = heads, kv, kv
     query, key, value = (

@@ -75,19 +75,21 @@ class PackedDecoder(tf.Module):
 
     def signatures(self):
         """The functions that a SavedModel offers, by name."""
-        config = self._frozen.value.config
-        layers, kv, width = config.layers, config.kv_heads, config.head_dim
+        decoder = self._frozen.value
+        heads = sum(block.kv_heads for block in decoder.blocks)
         spec = functools.partial(tf.TensorSpec, dtype="int32")
         rest = [
             spec((), name="column"),
             spec((None,), name="pad"),
             tf.TensorSpec(
-                (layers, 2, None, kv, None, width), "float32", "cache"
+                (2, None, heads, None, decoder.config.head_dim),
+                "float32",
+                "cache",
             ),
         ]
         bits = []
         if self.switchable:
-            groups = len(self._frozen.value.plan.names)
+            groups = len(decoder.plan.names)
             bits = [spec((groups,), name="bits")]
 
         def concrete(function, *specs):

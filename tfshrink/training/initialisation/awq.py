@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from tfshrink.models import block_runner
 from tfshrink.models.folds import fold
 from tfshrink.models.folds import foldable
 from tfshrink.ops import quantize
 from tfshrink.ops.awq import best_input_scale
 from tfshrink.ops.scale_search import search_scale
-from tfshrink.training.initialisation import capture
 from tfshrink.training.initialisation.block_report import BlockReport
 from tfshrink.training.initialisation.block_report import relative_error
 
@@ -31,8 +31,8 @@ def activation_aware(model, tokens, *, progress=None):
     """
     precision = model.precision
     bits = min(precision.banked or precision.widths)
-    runner = capture.BlockRunner(model, tokens.shape[1], bits)
-    states = capture.embedded(model, tokens)
+    runner = block_runner.BlockRunner(model, tokens.shape[1], bits)
+    states = block_runner.embedded(model, tokens)
     reports = []
     for index, block in enumerate(model.blocks):
         runner.load(block)

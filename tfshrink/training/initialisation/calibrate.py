@@ -4,9 +4,10 @@ import numpy as np
 from keras import ops
 
 from tfshrink.errors import unknown_choice
+from tfshrink.models import block_runner
 from tfshrink.ops.gptq import gptq
 from tfshrink.ops.gptq import inverse_factor
-from tfshrink.training.initialisation import capture
+from tfshrink.training.initialisation.absorb import absorbing
 from tfshrink.training.initialisation.awq import activation_aware
 from tfshrink.training.initialisation.block_report import BlockReport
 from tfshrink.training.initialisation.block_report import relative_error
@@ -16,7 +17,14 @@ METHODS = ("awq", "blockwise", "gptq", "mse", "rtn")
 
 
 def initialise(
-    model, tokens, *, method="gptq", widths=None, fit=None, progress=None
+    model,
+    tokens,
+    *,
+    method="gptq",
+    widths=None,
+    removed=None,
+    fit=None,
+    progress=None,
 ):
     """Sets scales and codes of every trained width.
 
@@ -29,6 +37,8 @@ def initialise(
         method: One of `METHODS`.
         widths: Bit-widths to set; by default the banked ones (`awq` sets
             all trained ones and 8, of which it shares the factors).
+        removed: Heads and channels that every plan removes, a pair a block
+            (`structure.removed_parts`): codes make up for them.
         fit: Options of `BlockFitter` for `"blockwise"`.
         progress: Called with the number of finished blocks.
 
@@ -45,10 +55,10 @@ def initialise(
     if method == "awq":
         return activation_aware(model, tokens, progress=progress)
     widths = model.precision.banked if widths is None else widths
-    target = capture.embedded(model, tokens)
+    target = block_runner.embedded(model, tokens)
     streams = {bits: target for bits in widths}
     runners = {
-        bits: capture.BlockRunner(model, tokens.shape[1], bits)
+        bits: block_runner.BlockRunner(model, tokens.shape[1], bits, removed)
         for bits in widths
     }
     fitters = {}
@@ -65,12 +75,12 @@ def initialise(
             if wanted is None:
                 wanted = runner.outputs(target, quantized=False)
             states = streams[bits]
-            nearest, outputs = _round(runner, states, wanted)
-            rounded = relative_error(outputs, wanted)
-            if fitters:
-                outputs = _fitted(
-                    runner, fitters[bits], block, states, wanted, outputs
-                )
+            with absorbing(runner, states) as kept:
+                nearest, outputs = _round(runner, states, wanted, kept)
+                rounded = relative_error(outputs, wanted)
+                if fitters:
+                    fitter = fitters[bits]
+                    outputs = _fitted(runner, fitter, states, wanted, outputs)
             runner.store(block)
             streams[bits] = outputs
             reports.append(
@@ -99,7 +109,7 @@ def _round_head(model, states, bits=4):
         bits: The bit-width at which it has codes of its own.
     """
     product = 0.0
-    for rows in capture.batches(states, whole=True):
+    for rows in block_runner.batches(states, whole=True):
         x = ops.cast(model.final_norm(rows), "float32")
         x = np.asarray(x).reshape(-1, states.shape[-1])
         product = product + x.T @ x
@@ -118,15 +128,13 @@ def _round_head(model, states, bits=4):
     layer.quantizer.set_codes(bits, turned(codes))
 
 
-def _fitted(runner, fitter, block, states, wanted, before):
+def _fitted(runner, fitter, states, wanted, before):
     """Trains the scratch block; returns the outputs of the better state."""
     kept = runner.snapshot()
     if not np.isfinite(fitter.fit(states, wanted)):
         runner.restore(kept)
         return before
-    # Trained codes become integers on their way through the model's block.
-    runner.store(block)
-    runner.load(block)
+    runner.round_codes()
     after = runner.outputs(states, quantized=True)
     if relative_error(after, wanted) < relative_error(before, wanted):
         return after
@@ -134,14 +142,23 @@ def _fitted(runner, fitter, block, states, wanted, before):
     return before
 
 
-def _round(runner, states, wanted):
+def _round(runner, states, wanted, kept):
     """GPTQ of every member.
+
+    Args:
+        runner: `BlockRunner` with a block loaded.
+        states: What goes into the block, `(N, T, C)`.
+        wanted: What is to come out.
+        kept: Name of a layer group to how many of its inputs stay.
 
     Returns:
         The relative error of rounding to nearest, and the outputs now.
     """
     bits = runner.bits
     found = runner.hessians(states)
+    for name, count in kept.items():
+        # What is removed pays for no error, and causes none.
+        found[name][count:] = found[name][:, count:] = 0.0
     groups = runner.block.groups()
     for name, members in groups.items():
         importance = np.diag(found[name])

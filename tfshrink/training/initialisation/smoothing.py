@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from tfshrink.models import block_runner
 from tfshrink.models.folds import fold
 from tfshrink.models.folds import foldable
-from tfshrink.training.initialisation import capture
 
 _SMALLEST = 1e-5  # peaks below it count as this
 
@@ -25,8 +25,8 @@ def smooth(model, tokens, power, *, progress=None):
     """
     precision = model.precision
     bits = min(precision.banked or precision.widths)  # unused: all is float
-    runner = capture.BlockRunner(model, tokens.shape[1], bits)
-    states = capture.embedded(model, tokens)
+    runner = block_runner.BlockRunner(model, tokens.shape[1], bits)
+    states = block_runner.embedded(model, tokens)
     for index, block in enumerate(model.blocks):
         runner.load(block)
         peaks = runner.peaks(states)

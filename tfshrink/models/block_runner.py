@@ -25,9 +25,10 @@ class BlockRunner:
         model: Built `Decoder`.
         length: Tokens of a sequence.
         bits: The bit-width the scratch block has codes for.
+        removed: Heads and channels that go, a pair a block; `None` is none.
     """
 
-    def __init__(self, model, length, bits):
+    def __init__(self, model, length, bits, removed=None):
         precision = model.precision
         if precision.banked:
             precision = dataclasses.replace(
@@ -46,14 +47,29 @@ class BlockRunner:
         if model.config.positions == "rope":
             rotation = rotary.tables(columns[None], model._inverse)
         self.rotation = rotation
+        self._removed = None
+        if removed:
+            self._removed = {
+                block.name: pair
+                for block, pair in zip(model.blocks, removed, strict=True)
+            }
+            self._parts = keras.Variable(
+                np.zeros((4,), "int32"), trainable=False, dtype="int32"
+            )
         variables = self.block.variables
+        if removed:
+            variables = [*variables, self._parts]
         self._full = backend.Compiled(lambda x: self._run(x, None), variables)
         self._quantized = backend.Compiled(self.run, variables)
         self._moments = backend.Compiled(self._tapped_moments, variables)
         self._peaks = backend.Compiled(self._tapped_peaks, variables)
 
-    def _own(self):
-        return ops.full((4,), self.bits, "int32")
+    def _own(self, bits):
+        """What the scratch block is called with at a bit-width."""
+        own = ops.full((4,), bits, "int32")
+        if self._removed is None:
+            return own
+        return ops.stack([own, ops.convert_to_tensor(self._parts)], axis=1)
 
     def _run(self, x, bits):
         x = ops.cast(x, self.block.compute_dtype)
@@ -62,15 +78,44 @@ class BlockRunner:
 
     def run(self, x):
         """Output of the scratch block at its bit-width, for a compile."""
-        return self._run(x, self._own())
+        return self._run(x, self._own(self.bits))
 
     def load(self, block):
         """Copies a block of the model into the scratch block."""
         _copy(block, self.block, self.bits)
+        if self._removed is not None:
+            heads, channels = self._removed[block.name]
+            self._parts.assign(np.array([heads, 0, channels, 0], "int32"))
+
+    def kept_inputs(self):
+        """How many inputs of a layer group stay, where the plan removes some.
+
+        Returns:
+            Group name to number; empty where nothing is removed.
+        """
+        if self._removed is None:
+            return {}
+        heads, _, channels, _ = np.asarray(self._parts)
+        config, found = self.block.config, {}
+        if heads:
+            wide = config.heads * config.head_dim
+            found["attention_out"] = wide - heads * (wide // config.kv_heads)
+        if channels:
+            found["mlp_out"] = config.hidden - channels
+        return {name: int(count) for name, count in found.items()}
 
     def store(self, block):
         """Copies the scratch block back; codes become what they round to."""
         _copy(self.block, block, self.bits)
+
+    def round_codes(self):
+        """Makes integers of the scratch block's codes, where they are."""
+        for members in self.block.groups().values():
+            for member in members:
+                quantizer = member.quantizer
+                if quantizer.bank is not None:
+                    codes = np.rint(np.asarray(quantizer.bank)[0])
+                    quantizer.set_codes(self.bits, codes)
 
     def snapshot(self):
         """The values of the scratch block, NumPy, in its own order."""
