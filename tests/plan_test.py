@@ -168,7 +168,10 @@ class JsonTest(TestCase):
         self.assertNotEqual(plan.hash, Plan.parse("4", layers=2).hash)
 
     @parameterized.parameters(
-        ("4:depth=.5", "heads=FRACTION or channels=FRACTION"),
+        ("4:depth=.5", "heads=FRACTION, channels=FRACTION"),
+        ("4:embedding=4.5", "embedding=BITS"),
+        ("4:embedding=9", "between 2 and 8"),
+        ("4:head=4", "whose head is its embedding"),
         ("4:heads", "heads=FRACTION"),
         ("4:heads=x", "heads=FRACTION"),
         ("4:heads=1", r"`heads` of block 0 must be in \[0, 1\)"),
@@ -177,6 +180,11 @@ class JsonTest(TestCase):
     def test_what_cannot_be_removed_is_named(self, text, message):
         with self.assertRaisesRegex(UserError, message):
             Plan.parse(text, layers=2)
+
+    def test_what_is_outside_of_blocks_has_bits_of_its_own(self):
+        plan = Plan.parse("4:embedding=3:head=6", layers=1, tied=False)
+        self.assertEqual(plan.bits, (4, 4, 4, 4, 3, 6))
+        self.assertEqual(Plan.parse("8:embedding=4", layers=1).bits[-1], 4)
 
     def test_removed_parts_are_one_number_a_block(self):
         for levels in ((0.5,), "half", (0.5, 0.5, 0.5)):

@@ -221,7 +221,8 @@ def define_plan_flag(default=None):
             default,
             "Bits of every layer group: one integer (8), a comma list with "
             "one entry per block group (8,8,4,4,...), a pattern (stripe-8-4) "
-            "or a plan.json.",
+            "or a plan.json. Behind a colon what to remove, and other bits: "
+            "4:channels=.1:heads=.33:embedding=4.",
         )
         flags.DEFINE_alias("bitmap", "plan")
 

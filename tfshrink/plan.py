@@ -149,8 +149,9 @@ class Plan:
         Args:
             text: An integer (`"8"`), a comma list with one entry per block
                 group, a pattern (`"stripe-8-4"`) or a path to a JSON file.
-                Behind any but the last, fractions to remove from every block:
-                `"4:channels=.1:heads=.33"`.
+                Behind any but the last, fractions to remove from every block
+                and the bits of what is outside of blocks:
+                `"4:channels=.1:heads=.33:embedding=4"`.
             layers: Number of blocks of the model.
             tied: Whether its head is tied.
             **kwargs: Further fields, where `text` is no file.
@@ -167,10 +168,11 @@ class Plan:
                     f"model has {len(group_names(layers, tied))}"
                 )
             return plan
-        text, *removed = text.split(":")
+        text, *parts = text.split(":")
         short = text if len(text) < 24 else "bitmap"
-        kwargs.setdefault("name", ":".join([short, *removed]))
-        kwargs.update(_levels(removed))
+        kwargs.setdefault("name", ":".join([short, *parts]))
+        options = _options(parts)
+        kwargs.update({k: options[k] for k in REMOVED if k in options})
         stripe = re.fullmatch(r"stripe-(\d+)-(\d+)", text)
         if stripe:
             low, high = sorted(map(int, stripe.groups()))
@@ -185,7 +187,14 @@ class Plan:
                 "per block group, a pattern such as stripe-8-4 or a .json "
                 f"file. Received: {text!r}"
             )
-        return cls.from_block_bits(bits, layers=layers, tied=tied, **kwargs)
+        plan = cls.from_block_bits(bits, layers=layers, tied=tied, **kwargs)
+        if "head" in options and tied:
+            raise UserError(
+                "`plan` must not name the head of a model whose head is its "
+                f"embedding. Received: {':'.join(parts)!r}"
+            )
+        own = {name: options.get(name, b) for name, b in plan.as_dict().items()}
+        return dataclasses.replace(plan, bits=tuple(own.values()))
 
     def to_json(self):
         """Returns the JSON form, a plain dict."""
@@ -266,21 +275,21 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _levels(parts):
-    """`["heads=.33"]` as `{"heads": .33}`."""
-    levels = {}
+def _options(parts):
+    """`["heads=.33", "embedding=4"]` as `{"heads": .33, "embedding": 4}`."""
+    kinds = {**dict.fromkeys(REMOVED, float), "embedding": int, "head": int}
+    options = {}
     for part in parts:
         name, _, value = part.partition("=")
         try:
-            levels[name] = float(value)
-        except ValueError:
-            name = None
-        if name not in REMOVED:
+            options[name] = kinds[name](value)
+        except (KeyError, ValueError):
             raise UserError(
-                "`plan` must have heads=FRACTION or channels=FRACTION behind a "
-                f"colon. Received: {part!r}"
-            )
-    return levels
+                "`plan` must have heads=FRACTION, channels=FRACTION, "
+                "embedding=BITS or head=BITS behind a colon. "
+                f"Received: {part!r}"
+            ) from None
+    return options
 
 
 def _keys(layers, tied):
