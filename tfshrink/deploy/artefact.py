@@ -11,7 +11,7 @@ METADATA = "metadata.json"
 TOKENIZER = "tokenizer.json"
 CHAT = "chat_template.jinja"
 CARD = "README.md"
-VERSION = 3  # 1 held its cache in another layout
+VERSION = 2  # 1 held its cache in another layout
 FIELDS = ("version", "config", "plan", "formats")
 
 

@@ -107,11 +107,11 @@ class AttentionGraph:
 
     def __call__(self, joined, block, index):
         graph, width, kv = self.graph, self.config.head_dim, block.kv_heads
-        shape = (kv, -self.columns, width)
-        if self.many:  # as the products take them: a reshape would copy
-            shape = (kv, 1, -self.columns, width)
-        keys = graph.input(f"keys_{index:02d}", shape)
-        values = graph.input(f"values_{index:02d}", shape)
+        cached = kv * self.columns * width
+        keys = graph.input(f"keys_{index:02d}", (-cached,))
+        values = graph.input(f"values_{index:02d}", (-cached,))
+        keys = graph.reshape(keys, (kv, -1, width))
+        values = graph.reshape(values, (kv, -1, width))
         attend = self._many_tokens if self.many else self._one_token
         return attend(joined, keys, values, block.heads)
 
@@ -161,10 +161,10 @@ class AttentionGraph:
         query = graph.slice(turned, (0, 0, 0), (heads, -1, width))
         key = graph.slice(turned, (heads, 0, 0), (kv, -1, width))
         query = graph.reshape(query, (kv, heads // kv, -1, width))
-        keys, values = (
-            graph.concatenate([graph.reshape(new, (kv, 1, -1, width)), old], 2)
-            for new, old in ((key, keys), (value, values))
-        )
+        keys = graph.concatenate([key, keys], 1)
+        keys = graph.reshape(keys, (kv, 1, -1, width))
+        values = graph.concatenate([value, values], 1)
+        values = graph.reshape(values, (kv, 1, -1, width))
         scores = graph.matmul(query, keys, transpose_b=True)
         shares = graph.softmax(graph.add(scores, self.mask))
         mixed = graph.matmul(shares, values)

@@ -19,15 +19,16 @@ class DecoderGraphs:
     """Adds graphs of one decoder to a file; they share its constants.
 
     A graph takes `tokens` `(T,)`, their `positions` `(T,)`, for each block
-    `keys_NN` and `values_NN` `(K, S, D)` of cached tokens (`(K, 1, S, D)` where
-    T > 1), and in `columns` `(S,)` the position of each of those, `EMPTY` where
-    there is none. The first column holds zeros and is marked `OWN`. It returns
-    `logits` `(1, V)` and the new tokens' `new_keys` and `new_values`, of block
-    after block `(K, T, D)` (blocks may differ in K); where T > 1 also the
-    normalised `states` `(T, C)`, and the logits are those of the *first* token.
+    `keys_NN` and `values_NN` `(K, S, D)` of cached tokens, and in `columns`
+    `(S,)` the position of each of those, `EMPTY` where there is none. The first
+    column holds zeros and is marked `OWN`. It returns `logits` `(V,)` and the
+    new tokens' `new_keys` and `new_values`, of block after block `(K, T, D)`
+    (blocks may differ in K); where T > 1 also the normalised `states` `(T, C)`,
+    and the logits are those of the *first* token.
     (Order means nothing to attention, positions do: whoever wants the last
-    token's logits hands tokens in from the last to the first.) Where T > 1, T
-    may change from call to call; S always may.
+    token's logits hands tokens in from the last to the first.) All are flat, as
+    buffers in host memory are, and where T > 1 both T and S may change from
+    call to call.
 
     Keys are rotated, and scaled as much as queries are.
 
@@ -65,10 +66,11 @@ class DecoderGraphs:
         _Builder(self, Graph(self.file, name), tokens, columns).build()
 
     def add_head(self, name, tokens):
-        """Adds the graph from `states` `(T, C)` to the `logits` `(T, V)`."""
+        """Adds the graph from `states` to the `logits` of each, both flat."""
         graph = Graph(self.file, name)
         width = self.config.width
-        states = graph.input("states", (-tokens, width))
+        states = graph.input("states", (-tokens * width,))
+        states = graph.reshape(states, (-1, width))
         _Builder(self, graph, tokens, 0).head(states)
 
 
@@ -102,17 +104,21 @@ class _Builder:
             values.append(value)
         x = self.norm(x, decoder.final_norm)
         if self.many:
-            graph.output("states", x)
+            self.flat_output("states", x)
             x = graph.slice(x, (0, 0), (1, self.config.width))
         self.head(x)
-        graph.output("new_keys", graph.concatenate(keys, 0))
-        graph.output("new_values", graph.concatenate(values, 0))
+        self.flat_output("new_keys", graph.concatenate(keys, 0))
+        self.flat_output("new_values", graph.concatenate(values, 0))
 
     def head(self, x):
         """Logits of states, as an output."""
         decoder = self.graphs.decoder
         head = decoder.embedding if decoder.head is None else decoder.head
-        self.graph.output("logits", self.dense(x, "head", [head]))
+        self.flat_output("logits", self.dense(x, "head", [head]))
+
+    def flat_output(self, name, x):
+        """Names an output, flattened."""
+        self.graph.output(name, self.graph.reshape(x, (-1,)))
 
     def embed(self, tokens):
         """Rows of the embedding `(T, C)`."""

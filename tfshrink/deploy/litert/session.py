@@ -6,7 +6,6 @@ import os
 import numpy as np
 
 from tfshrink.deploy.litert.flat_model import is_whole
-from tfshrink.deploy.litert.host_memory import bind
 from tfshrink.deploy.litert.library import require_litert
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
@@ -65,8 +64,9 @@ class Session:
         }
         # A block may have fewer heads than others: the file says how many.
         details = self._model.get_input_tensor_details(DECODE)
+        head = FIRST_COLUMNS * shape["head_dim"]
         counts = [
-            details[f"keys_{index:02d}"]["shape"][0]
+            details[f"keys_{index:02d}"]["shape"][0] // head
             for index in range(shape["layers"])
         ]
         self._heads = np.cumsum([0, *counts])  # where each block's begin
@@ -108,11 +108,11 @@ class Session:
         parts = [tokens[start : start + CHUNK] for start in starts]
         for arrays in self._append_parts(parts):
             logits = arrays["logits"]
-        return logits[0]
+        return logits
 
     def step(self, token):
         """Appends one token; returns its logits as `prefill` does."""
-        return self._append([token], STEP)["logits"][0]
+        return self._append([token], STEP)["logits"]
 
     def score(self, tokens):
         """Appends tokens; returns the logits of each, `(T, V)`."""
@@ -123,7 +123,8 @@ class Session:
         for part, arrays in zip(parts, self._append_parts(parts), strict=True):
             given = {"states": arrays["states"]}
             arrays = self._run(HEAD, len(part), given)
-            found.append(arrays["logits"][::-1].copy())  # the last is first
+            rows = arrays["logits"].reshape(-1, self.shape["vocabulary"])
+            found.append(rows[::-1].copy())  # the last token is first
         return np.concatenate(found)
 
     def _append_parts(self, parts):
@@ -153,12 +154,13 @@ class Session:
         )
         if _columns_for(stop, step) > len(self._columns):
             self._resize(_columns_for(stop, step))
+        heads = self._heads[-1], count, -1
         own = slice(1 + start, 1 + stop)  # the first column is no token's
         for cache, new in (
             (self._keys, "new_keys"),
             (self._values, "new_values"),
         ):
-            cache[:, own] = arrays[new][:, ::-1]
+            cache[:, own] = arrays[new].reshape(heads)[:, ::-1]
         self._columns[own] = places
         self.length = stop
         return arrays
@@ -215,6 +217,8 @@ class Session:
 
     def _bind(self, name, count):
         """Buffers of a graph for `count` tokens and the cache as it is."""
+        from ai_edge_litert.tensor_buffer import TensorBuffer
+
         index, names = self._graphs[name]
         arrays = {
             own: self._array(name, own, count)
@@ -222,10 +226,13 @@ class Session:
         }
         for place, own in enumerate(names["inputs"]):
             self._model.resize_input_tensor(
-                place, arrays[own].shape, index, strict=False
+                place, [arrays[own].size], index, strict=False
             )
         inputs, outputs = (
-            [bind(arrays[own]) for own in names[side]]
+            [
+                TensorBuffer.create_from_host_memory(arrays[own].reshape(-1))
+                for own in names[side]
+            ]
             for side in ("inputs", "outputs")
         )
         return index, inputs, outputs, arrays
@@ -239,15 +246,15 @@ class Session:
             kind, index = name.split("_")
             cache = self._keys if kind == "keys" else self._values
             start, stop = self._heads[int(index) :][:2]
-            own = cache[start:stop]
-            return own if graph == DECODE else own[:, None]
+            return cache[start:stop]
         if name in ("tokens", "positions"):
-            return _aligned(count, dtype="int32")
+            return _aligned(count, "int32")
         if name == "states":
-            return _aligned(count, shape["width"])
+            return _aligned(count * shape["width"])
         if name == "logits":
-            return _aligned(count if graph == HEAD else 1, shape["vocabulary"])
-        return _aligned(self._heads[-1], count, shape["head_dim"])
+            rows = count if graph == HEAD else 1
+            return _aligned(rows * shape["vocabulary"])
+        return _aligned(int(self._heads[-1]) * shape["head_dim"] * count)
 
 
 def _columns_for(length, step):
@@ -262,12 +269,11 @@ def _chunks(count):
     return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-def _aligned(*shape, dtype="float32"):
+def _aligned(size, dtype="float32"):
     """Zeros at an address that LiteRT binds without a copy."""
-    size = 4 * int(np.prod(shape))
-    raw = np.zeros(size + _ALIGNMENT, "uint8")
+    raw = np.zeros(4 * size + _ALIGNMENT, "uint8")
     start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
+    return raw[start : start + 4 * size].view(dtype)
 
 
 def _load(path, threads, builtin):
