@@ -15,8 +15,8 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
 
     Args:
         decoder: `FrozenDecoder`, for its shape, norms and biases.
-        weights: Name of each weight, as `FrozenDecoder.weights` has it, to
-            its float32 tensor: kernels `(inputs, outputs)`, tables `(V, C)`.
+        weights: Name of each weight, as `FrozenDecoder.weights` has it, to what
+            has its `product` and, the embedding, its `rows`.
         tokens: int32 `(B, T)`.
         column: Cache column of the first of them.
         pad: int32 `(B,)`: leading columns that are padding, or `None`.
@@ -33,7 +33,7 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
     positions = tf.maximum(columns - pad[:, None], 0)  # (B, T)
     places = columns if cache is None else tf.range(tf.shape(cache)[3])
     mask = (places <= columns[:, None]) & (places >= pad[:, None, None])
-    x = tf.gather(weights["embedding"], tokens)
+    x = weights["embedding"].rows(tokens)
     rotation = None
     if decoder.positions is not None:
         x = x + tf.gather(tf.constant(decoder.positions), positions)
@@ -53,11 +53,9 @@ def forward(decoder, weights, tokens, *, column=0, pad=None, cache=None):
 
 
 def head(decoder, weights, states):
-    """Logits `(..., V)` of normalised states."""
-    if decoder.head is None:
-        table = weights["embedding"]
-        return tf.tensordot(states, tf.transpose(table), 1)
-    return tf.tensordot(states, weights["head"], 1)
+    """Logits `(B, T, V)` of normalised states."""
+    name = "embedding" if decoder.head is None else "head"
+    return weights[name].product(states)
 
 
 def _block(config, block, index, weights, x, rotation, mask, cache, column):
@@ -66,8 +64,7 @@ def _block(config, block, index, weights, x, rotation, mask, cache, column):
     def dense(group, inputs):
         found = []
         for place, member in enumerate(block.groups[group]):
-            kernel = weights[f"{name}/{group}/{place}"]
-            out = tf.tensordot(inputs, kernel, 1)
+            out = weights[f"{name}/{group}/{place}"].product(inputs)
             found.append(out if member.bias is None else out + member.bias)
         return found
 

@@ -12,8 +12,8 @@ from tfshrink.deploy.saved_model.packed_store import PackedStore
 class PackedDecoder(tf.Module):
     """Logits, prefill and decode of one plan, or of any plan.
 
-    Every call unpacks the weights it needs; nothing else is kept of them.
-    Activations are float.
+    Nothing is kept of unpacked weights: one token multiplies packed ones, more
+    unpack a weight at a time. Activations are float.
 
     Args:
         frozen: `FrozenDecoder`s of one model. One is that plan alone; several
@@ -40,21 +40,16 @@ class PackedDecoder(tf.Module):
         self.tracked = [x for own in stores.values() for x in own.values()]
 
     def weights(self, bits=None):
-        """The weights in force by name, float32."""
+        """The weights in force by name: `PackedStore`s, or a choice of them."""
         names = self._frozen.value.plan.names
         groups = {name: index for index, name in enumerate(names)}
         found = {}
         for name, stores in self._stores.value.items():
-            own = list(stores.values())
-            if len(own) == 1:
-                found[name] = own[0].weight()
+            if len(stores) == 1:
+                (found[name],) = stores.values()
                 continue
             group = name if name in groups else name.rpartition("/")[0]
-            matches = tf.equal(list(stores), bits[groups[group]])
-            found[name] = tf.switch_case(
-                tf.argmax(matches, output_type="int32"),
-                [store.weight for store in own],
-            )
+            found[name] = _Choice(stores, bits[groups[group]])
         return found
 
     def _logits(self, tokens, bits=None):
@@ -70,8 +65,8 @@ class PackedDecoder(tf.Module):
         states, cache = forward(
             decoder, weights, tokens, column=column, pad=pad, cache=cache
         )
-        logits = head(decoder, weights, states[:, -1])
-        return {"logits": logits, "cache": cache}
+        logits = head(decoder, weights, states[:, -1:])
+        return {"logits": logits[:, 0], "cache": cache}
 
     def signatures(self):
         """The functions that a SavedModel offers, by name."""
@@ -110,6 +105,32 @@ class PackedDecoder(tf.Module):
         """Writes a SavedModel folder."""
         signatures = self.signatures()
         tf.saved_model.save(self, str(path), signatures=signatures)
+
+
+class _Choice:
+    """The store of one weight that belongs to the bits of a call.
+
+    Args:
+        stores: Bits to `PackedStore`.
+        bits: Scalar integer tensor; what no store has is the first.
+    """
+
+    def __init__(self, stores, bits):
+        self.stores = list(stores.values())
+        matches = tf.equal(list(stores), bits)
+        self.index = tf.argmax(matches, output_type="int32")
+
+    def product(self, x):
+        """As `PackedStore.product`."""
+        return self._of_own(lambda store: store.product(x))
+
+    def rows(self, indices):
+        """As `PackedStore.rows`."""
+        return self._of_own(lambda store: store.rows(indices))
+
+    def _of_own(self, take):
+        branches = [functools.partial(take, store) for store in self.stores]
+        return tf.switch_case(self.index, branches)
 
 
 class _Untracked:
