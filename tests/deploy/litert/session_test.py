@@ -108,6 +108,13 @@ class SessionTest(TestCase):
             found = session.step(tokens[place])
         self.assertAllClose(found, wanted[149], atol=1e-4)
 
+    def test_no_token_is_one_error(self):
+        model = exports.decoder()
+        session = self.opened(model, exports.plan_for(model, "8"))
+        for call in (session.prefill, session.score):
+            with self.assertRaisesRegex(UserError, "`tokens` must hold"):
+                call([])
+
     def test_rewinding_forgets_the_end(self):
         model = exports.decoder()
         plan = exports.plan_for(model, "32")

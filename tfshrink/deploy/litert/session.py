@@ -129,6 +129,8 @@ class Session:
 
     def _append_parts(self, parts):
         """Appends tokens part by part, to a cache no longer than it must be."""
+        if not parts:
+            raise UserError("`tokens` must hold at least one. Received: none")
         tight = _columns_for(self.length, TIGHT)
         if len(parts[0]) > 1 and tight < len(self._columns):
             self._resize(tight)
