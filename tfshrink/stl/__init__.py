@@ -1,0 +1,1 @@
+"""Signal Temporal Logic: formulas, their robustness, certificates."""
