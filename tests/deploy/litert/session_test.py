@@ -108,6 +108,24 @@ class SessionTest(TestCase):
             found = session.step(tokens[place])
         self.assertAllClose(found, wanted[149], atol=1e-4)
 
+    @parameterized.parameters(
+        ("tiny", "4", {}),
+        ("tiny", "2", {"group": 0}),
+        ("tiny", MIXED, {"ranks": ()}),
+        ("tiny-gpt2", "8:heads=.25", {"group": 0}),
+    )
+    def test_one_token_is_one_partition(self, name, text, structure):
+        """A second one would cost a pass over the cache between them."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        model = exports.decoder(name, **structure)
+        self.opened(model, exports.plan_for(model, text)).close()
+        path = pathlib.Path(self.folder, "model.tflite")
+        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        kinds = [own["op_name"] for own in interpreter._get_ops_details()]
+        self.assertEqual(kinds.count("DELEGATE"), 1)
+
     def test_no_token_is_one_error(self):
         model = exports.decoder()
         session = self.opened(model, exports.plan_for(model, "8"))

@@ -208,17 +208,19 @@ class _Builder:
             lambda: np.concatenate([member.down for member in members]),
         )
         narrow = graph.dense(x, graphs.adapter((key, "down"), down))
-        rank, outputs, start = members[0].down.shape[0], [], 0
-        for index, member in enumerate(members):
-            own = narrow
-            if len(members) > 1:
-                own = graph.slice(narrow, (0, start), (-1, rank))
-            factor = graphs.adapter((key, "up", index), member.up)
-            outputs.append(graph.dense(own, factor))
-            start += rank
-        return (
-            outputs[0] if len(outputs) == 1 else graph.concatenate(outputs, 1)
-        )
+        if len(members) == 1:
+            return graph.dense(
+                narrow, graphs.adapter((key, "up", 0), members[0].up)
+            )
+        # Not slices: XNNPACK refuses those that reach to an open end.
+        parts = graph.split(narrow, len(members), 1)
+        outputs = [
+            graph.dense(part, graphs.adapter((key, "up", index), member.up))
+            for index, (part, member) in enumerate(
+                zip(parts, members, strict=True)
+            )
+        ]
+        return graph.concatenate(outputs, 1)
 
     def block(self, x, block, index):
         """A block; returns its output and the new keys and values."""
