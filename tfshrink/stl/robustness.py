@@ -1,6 +1,6 @@
 """By how much traces satisfy a formula, at every sample.
 
-Axes: B traces, T samples.
+Axes: B traces, T samples; inside, samples come first.
 """
 
 import functools
@@ -63,7 +63,7 @@ class Robustness:
         self.end = end
         self.algebra = EXACT if smooth is None else SMOOTH[smooth](sharpness)
         self._all = backend.Compiled(self._parts)
-        self._last = backend.Compiled(lambda *args: self._parts(*args)[-1])
+        self._last = backend.Compiled(lambda *args: self._parts(*args, -1)[0])
 
     @property
     def traces(self):
@@ -96,7 +96,7 @@ class Robustness:
 
     def trace(self, signals, lengths=None):
         """As a call, inside of another compiled function."""
-        return self._parts(*self._checked(signals, lengths))[-1]
+        return self._parts(*self._checked(signals, lengths), -1)[0]
 
     def _length(self, signals):
         return next(iter(signals.values())).shape[1]
@@ -125,11 +125,18 @@ class Robustness:
             lengths = ops.convert_to_tensor(lengths, "int32")
         return own, lengths
 
-    def _parts(self, signals, lengths):
-        """Values of all sub-formulas, in the order of `subformulas`."""
+    def _parts(self, signals, lengths, first=0):
+        """Values of sub-formulas, in the order of `subformulas`.
+
+        Args:
+            signals: Name to `(B, T)`.
+            lengths: `(B,)`, or `None`.
+            first: Where in that order to begin.
+        """
         found = []
+        signals = {name: ops.transpose(x) for name, x in signals.items()}
         _Evaluation(self, signals, lengths, found)(self.formula)
-        return found
+        return [ops.transpose(value) for value in found[first:]]
 
 
 class _Exact:
@@ -171,11 +178,11 @@ class _Evaluation:
         self.signals = signals
         self.found = found
         first = next(iter(signals.values()))
-        self.places = ops.arange(first.shape[1])[None]
-        self.lengths = first.shape[1]
+        self.places = ops.arange(first.shape[0])[:, None]
+        self.lengths = first.shape[0]
         self.padded = None
         if lengths is not None:
-            self.lengths = lengths[:, None]
+            self.lengths = lengths[None]
             self.padded = self.places >= self.lengths
 
     def __call__(self, formula):
@@ -191,7 +198,7 @@ class _Evaluation:
     def predicate(self, formula):
         value = self.signals[formula.signal]
         if self.end == "hold" and self.padded is not None:
-            last = ops.take_along_axis(value, self.lengths - 1, axis=1)
+            last = ops.take_along_axis(value, self.lengths - 1, axis=0)
             value = ops.where(self.padded, last, value)
         if formula.comparison == ">=":
             return value - formula.threshold
@@ -201,11 +208,11 @@ class _Evaluation:
         """The values and what lies behind the end, for one reduction.
 
         Args:
-            value: `(B, T)`.
+            value: `(T, B)`.
             outside: What changes nothing, for samples that are not there.
         """
         if self.end == "hold":
-            return value, value[:, -1:]
+            return value, value[-1:]
         if self.end == "strict":
             value = ops.where(ops.isnan(value), outside, value)
         if self.padded is not None:

@@ -65,7 +65,7 @@ class LogSumExp:
     def until(self, left, right, start, stop, fills, inclusive):
         """Smooth `left` until `right`, sample after sample of the window."""
         held, seen = fills
-        length = left.shape[-1]
+        length = left.shape[0]
         last = length - 1 if stop is None else min(stop, length)
         if last - start >= LONGEST:
             raise UserError(
