@@ -1,0 +1,107 @@
+"""How far one model's predictions are from another's, token by token.
+
+Axes: N tokens, V vocabulary, C channels.
+"""
+
+from keras import ops
+
+from tfshrink.fusion import fuse
+from tfshrink.ops.rows import row_max
+from tfshrink.ops.rows import row_sum
+
+
+def probabilities(logits):
+    """Softmax over the last axis, float32."""
+    return fuse(_probabilities)(logits)
+
+
+def jensen_shannon(p, q):
+    """Jensen-Shannon divergence of two distributions, in nats.
+
+    Args:
+        p: Probabilities `(N, V)`.
+        q: The same.
+
+    Returns:
+        `(N,)`, between 0 and log 2.
+
+    Reference: Lin, Divergence measures based on the Shannon entropy, 1991.
+    """
+    return fuse(_jensen_shannon)(p, q)
+
+
+def probability_ratio(reference, p, tokens=None):
+    """Probability of one token, relative to what the reference gives it.
+
+    Args:
+        reference: Probabilities `(N, V)`.
+        p: The same.
+        tokens: Integer `(N,)`; `None` is what the reference finds likeliest.
+
+    Returns:
+        `(N,)`.
+    """
+    if tokens is None:
+        tokens = ops.argmax(reference, axis=-1)
+    tokens = ops.cast(tokens, "int32")[:, None]
+    own, wanted = (
+        ops.take_along_axis(x, tokens, axis=-1)[:, 0] for x in (p, reference)
+    )
+    return own / wanted
+
+
+def top_overlap(reference, p, count=5):
+    """Share of the likeliest tokens that both have in common.
+
+    Args:
+        reference: Scores `(N, V)`, such as logits.
+        p: The same.
+        count: How many tokens are compared.
+
+    Returns:
+        `(N,)`, multiples of 1 / count.
+    """
+    ours, theirs = (ops.top_k(x, count)[1] for x in (p, reference))
+    same = ours[:, :, None] == theirs[:, None]
+    return ops.mean(ops.cast(ops.any(same, axis=-1), "float32"), axis=-1)
+
+
+def peak_difference(reference, p):
+    """Magnitude of the difference of the largest probabilities, `(N,)`."""
+    return ops.abs(ops.max(p, axis=-1) - ops.max(reference, axis=-1))
+
+
+def cosine(a, b):
+    """Cosine of the angle between rows; 0 where one of them is 0.
+
+    Args:
+        a: `(..., C)`.
+        b: The same.
+
+    Returns:
+        `(...)` float32.
+    """
+    return fuse(_cosine)(a, b)
+
+
+def _probabilities(logits):
+    logits = ops.cast(logits, "float32")
+    exponentials = ops.exp(logits - row_max(logits))
+    return exponentials / row_sum(exponentials)
+
+
+def _jensen_shannon(p, q):
+    # log(2 p / (p + q)) as log1p of a difference, exact where both are alike.
+    both = p + q
+    d = (p - q) / ops.where(both > 0.0, both, 1.0)
+    # At the ends one of the logarithms is infinite and its factor 0.
+    inside = ops.clip(d, -0.9999999, 0.9999999)
+    terms = p * ops.log1p(inside) + q * ops.log1p(-inside)
+    return ops.maximum(0.5 * row_sum(terms)[..., 0], 0.0)
+
+
+def _cosine(a, b):
+    a, b = (ops.cast(x, "float32") for x in (a, b))
+    length = row_sum(a * a) * row_sum(b * b)
+    product = row_sum(a * b) / ops.sqrt(ops.where(length > 0.0, length, 1.0))
+    return product[..., 0]
