@@ -78,6 +78,11 @@ class Plan:
         """Layer groups in model order."""
         return group_names(self.layers, self.tied)
 
+    @property
+    def removes(self):
+        """Whether heads or channels go."""
+        return bool(self.heads or self.channels)
+
     def as_dict(self):
         """Bit-width by layer group."""
         return dict(zip(self.names, self.bits, strict=True))

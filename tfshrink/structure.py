@@ -68,7 +68,7 @@ def plan_tensor(config, plan):
         `(groups, 2)`, beside the bits how many parts of its output.
     """
     bits = np.asarray(plan.bits, "int32")
-    if not (plan.heads or plan.channels):
+    if not plan.removes:
         return bits
     rows = np.stack([bits, np.zeros_like(bits)], 1)
     count = len(BLOCK_GROUPS)

@@ -251,6 +251,23 @@ class MistakesTest(TestCase):
         with self.assertRaisesRegex(UserError, "group.*32.*64"):
             evaluate(workdir=[f"{self.folder}/run"], plan=path)
 
+    def test_what_a_plan_removes_costs_nothing(self):
+        plans = "8;8:heads=.5:channels=.25"
+        whole, less = evaluate(**SMALL, plan=plans, group=32)["plans"]
+        # Half of 4 heads of 16 and of 2 of keys and values, a quarter of 128
+        # channels, two blocks of them; 12 bytes a scale of 96 + 64 outputs.
+        weights = 2 * (64 * 32 * 2 + 64 * 16 * 2 + 64 * 32 * 3)
+        saved = weights + 2 * 12 * (32 + 2 * 16 + 2 * 32)
+        self.assertEqual(whole["bytes"] - less["bytes"], saved)
+        self.assertEqual(less["effective_bits"], 8.0)
+        self.assertLess(less["macs"], whole["macs"])
+        self.assertNotEqual(less["perplexity"], whole["perplexity"])
+
+    def test_a_run_that_sorted_nothing_removes_nothing(self):
+        write_run(f"{self.folder}/run")
+        with self.assertRaisesRegex(UserError, "are not sorted. Train with"):
+            evaluate(workdir=[f"{self.folder}/run"], plan="4:channels=.25")
+
     def test_plan_that_asks_for_more_than_bits(self):
         path = f"{self.folder}/plan.json"
         Plan.parse("8", layers=2, pruning=(0.5,) * 9).save(path)

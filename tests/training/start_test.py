@@ -34,8 +34,8 @@ class EarlierStartTest(TestCase):
         path = folder / "checkpoints" / file
         save_tensors(path, {"a": precision.ranks})
         settings = tiny.settings(**given, start=str(path))
-        precision, _ = structure(settings, source.config)
-        return earlier_start(settings, source, precision)
+        precision, plans = structure(settings, source.config)
+        return earlier_start(settings, source, precision, plans)
 
     @parameterized.parameters("start.safetensors", "final.safetensors")
     def test_a_checkpoint_of_the_same_structure_is_read(self, file):
@@ -43,7 +43,7 @@ class EarlierStartTest(TestCase):
         self.assertAllEqual(tensors["a"], [2, 4, 4])
 
     def test_none_is_none(self):
-        self.assertIsNone(earlier_start(tiny.settings(), None, None))
+        self.assertIsNone(earlier_start(tiny.settings(), None, None, []))
 
     def test_the_state_of_the_optimizers_is_no_start(self):
         with self.assertRaisesRegex(UserError, "`start` must be start.safe"):
@@ -64,6 +64,18 @@ class EarlierStartTest(TestCase):
     def test_another_structure_or_model_is_refused(self, **own):
         with self.assertRaisesRegex(UserError, "`start` must be of a run with"):
             self.start("start.safetensors", **own)
+
+    def test_a_run_whose_channels_are_not_sorted_is_refused(self):
+        narrow = {"plan": "4;2", "ranks": "4,4"}
+        config = open_source("tiny").config
+        precision, plans = structure(tiny.settings(**narrow), config)
+        with self.assertRaisesRegex(UserError, "that removes heads or chan"):
+            self.start(
+                "start.safetensors",
+                given={**narrow, "plan": "4:channels=.25;2"},
+                precision=precision.to_json(),
+                plans=[plan.to_json() for plan in plans],
+            )
 
     def test_a_broken_run_folder_is_blamed_on_the_flag(self):
         with self.assertRaisesRegex(UserError, "`start` must lie in a run"):

@@ -100,7 +100,7 @@ def _load_rounded(source, precision, plans, scales, dtype):
     from tfshrink.models.load import load_model
 
     model = load_model(source, precision=precision, dtype=dtype, fit=False)
-    if any(plan.heads or plan.channels for plan in plans):
+    if any(plan.removes for plan in plans):
         order_by_importance(model, calibration_rows(source))
     used = {bits for plan in plans for bits in plan.bits}
     widths = sorted(bits for bits in used if bits < FULL)
@@ -140,6 +140,7 @@ def _run_candidate(workdir, plans, activations):
             for plan in trained
         ]
     if plans:
+        sorted_parts = any(plan.removes for plan in trained)
         trained = parse_plans(
             plans,
             layers=source.config.layers,
@@ -147,6 +148,12 @@ def _run_candidate(workdir, plans, activations):
             group=precision.group,
             activations=precision.activations,
         )
+        if not sorted_parts and any(plan.removes for plan in trained):
+            raise UserError(
+                "`--plan` must remove nothing from a run whose plans removed "
+                "nothing: its heads and channels are not sorted. Train with "
+                f"such a --plan. Received: {plans} and {workdir}"
+            )
     used = sorted({bits for plan in trained for bits in plan.bits})
     return Candidate(
         name=pathlib.Path(workdir).name,

@@ -83,7 +83,7 @@ class PrecisionSwitch:
                 f"group={self.group}. Received: {plan.layers} blocks, "
                 f"tied={plan.tied}, group={plan.group}"
             )
-        if plan.heads or plan.channels:
+        if plan.removes:
             raise UserError(
                 "`plan` must remove nothing to be kept between calls; call "
                 "the model with `plan_tensor(config, plan)`. "

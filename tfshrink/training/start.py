@@ -22,13 +22,14 @@ START = "start.safetensors"  # what initialisation left
 OWN_PARTS = {"adapters", "latents", "scales"}
 
 
-def earlier_start(settings, source, precision):
+def earlier_start(settings, source, precision, plans):
     """Reads what `start` names, before anything is written.
 
     Args:
         settings: `TrainSettings`.
         source: Source of the model.
         precision: `PrecisionConfig` of the run.
+        plans: Its `Plan`s.
 
     Returns:
         `(tensors, metadata)`, or `None` where `start` is empty.
@@ -45,7 +46,7 @@ def earlier_start(settings, source, precision):
             f"run folder. Received: {path}"
         )
     try:
-        config, theirs, _ = read_run(path.parents[1], path.name)
+        config, theirs, others = read_run(path.parents[1], path.name)
     except UserError as error:
         raise UserError(f"`start` must lie in a run folder. {error}") from error
     parts = config.get("settings", {}).get("train", "unknown parts")
@@ -63,6 +64,12 @@ def earlier_start(settings, source, precision):
             "`start` must be of a run with this model, widths, ranks, group "
             f"and bank: {own}, {precision}. Received: {path} of {other}, "
             f"{theirs}"
+        )
+    removing = [any(plan.removes for plan in own) for own in (plans, others)]
+    if removing == [True, False]:
+        raise UserError(
+            "`start` must be of a run that removes heads or channels, as this "
+            f"one does: they are sorted there. Received: {path}"
         )
     return load_tensors(path)
 
@@ -95,7 +102,7 @@ def start_values(model, settings, text, folder, precision, plans):
     rows = rng.permutation(len(text))[: settings.init_rows]
     rows = text.tokens[rows]
     removed = [removed_parts(model.config, plan) for plan in plans]
-    if any(plan.heads or plan.channels for plan in plans):
+    if any(plan.removes for plan in plans):
         with progress_bar("Ordering", len(model.blocks)) as progress:
             order_by_importance(
                 model, rows, progress=lambda done: progress(done, 0)

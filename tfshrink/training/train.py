@@ -72,7 +72,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         # What the run needs later is tried before it begins.
         JudgedText.load(protocol, tokenizer)
         training_examples(settings, tokenizer, source.config)
-        given_start = earlier_start(settings, source, precision)
+        given_start = earlier_start(settings, source, precision, plans)
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
         if given_start:
             save_tensors(folder.checkpoints / START, *given_start)
@@ -155,7 +155,7 @@ def structure(settings, config):
             f"Received: {settings.plan}"
         )
     _check_groups(settings, config, plans)
-    removes = any(plan.heads or plan.channels for plan in plans)
+    removes = any(plan.removes for plan in plans)
     precision = PrecisionConfig(
         widths=widths,
         group=settings.group,
