@@ -32,7 +32,7 @@ def print_dry_run(settings):
 
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
-    earlier_start(settings, source, precision)
+    earlier_start(settings, source, precision, plans)
     with data_parallel(settings.devices, settings.batch_size):
         pass
     data = settings.data.replace("+", ",").split(",")
