@@ -191,6 +191,39 @@ class JsonTest(TestCase):
             with self.assertRaisesRegex(UserError, "`heads` must"):
                 Plan.parse("4", layers=2, heads=levels)
 
+    def test_pruning_of_single_weights_in_short(self):
+        plan = Plan.parse("4:pruning=.3", layers=2)
+        self.assertEqual(plan.pruning, (0.3,) * 8 + (0.0,))
+        self.assertEqual(plan.sparsity, "unstructured")
+        plan = Plan.parse("8:pruning=2of4", layers=2, tied=False)
+        self.assertEqual(plan.pruning, (0.5,) * 8 + (0.0,) * 2)
+        self.assertEqual(plan.sparsity, "2:4")
+        self.assertEqual(Plan.from_json(plan.to_json()), plan)
+        self.assertNotEqual(
+            plan.hash, Plan.parse("8:pruning=.5", layers=2, tied=False).hash
+        )
+        # Where nothing is pruned, no pattern tells plans apart.
+        plain = Plan.parse("8", layers=2)
+        self.assertEqual(Plan.parse("8", layers=2, sparsity="2:4"), plain)
+
+    @parameterized.parameters(
+        ("4:pruning=2of5", "pruning=FRACTION"),
+        ("2:pruning=.3", "no zero"),
+        ("4:pruning=1", "must be in"),
+    )
+    def test_wrong_pruning_says_so(self, text, message):
+        with self.assertRaisesRegex(UserError, message):
+            Plan.parse(text, layers=2)
+
+    def test_patterns_and_places_of_pruning(self):
+        with self.assertRaisesRegex(UserError, "Did you mean `2:4`"):
+            Plan.parse("4", layers=1, sparsity="2of4")
+        levels = (0.25, 0.0, 0.0, 0.0, 0.0)
+        with self.assertRaisesRegex(UserError, "must be 0 or .5"):
+            Plan.parse("4", layers=1, pruning=levels, sparsity="2:4")
+        with self.assertRaisesRegex(UserError, "rows of it are looked up"):
+            Plan.parse("4", layers=1, pruning=(0.0,) * 4 + (0.5,))
+
     def test_hash_is_the_same_on_every_machine(self):
         self.assertEqual(Plan.parse("stripe-8-4", layers=2).hash, STRIPE_HASH)
 

@@ -3,6 +3,7 @@ from absl.testing import parameterized
 
 from tests.test_case import TestCase
 from tfshrink.models.sources import open_source
+from tfshrink.ops import prune
 from tfshrink.plan import Plan
 from tfshrink.structure import kept_parts
 from tfshrink.structure import plan_tensor
@@ -43,6 +44,14 @@ class StructureTest(TestCase):
     def test_tensor_has_bits_alone_where_nothing_goes(self):
         own = plan("stripe-8-4")
         self.assertAllEqual(plan_tensor(CONFIG, own), own.bits)
+
+    def test_tensor_says_behind_those_what_is_pruned(self):
+        found = plan_tensor(CONFIG, plan("4:channels=.25:pruning=.3"))
+        self.assertAllEqual(found[0], [4, 0, 3000])
+        self.assertAllEqual(found[2], [4, 32, 3000])
+        self.assertAllEqual(found[-1], [8, 0, 0])
+        found = plan_tensor(CONFIG, plan("8:pruning=2of4"))
+        self.assertAllEqual(found[1], [8, 0, prune.PATTERN])
 
     def test_tensor_says_beside_the_bits_what_goes(self):
         own = plan("4", heads=(0.5, 0.0), channels=(0.0, 0.5))

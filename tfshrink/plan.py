@@ -29,7 +29,10 @@ class Plan:
         tied: Whether head and embedding are one group.
         group: Inputs per scale at 4 bits and below; 0 is one scale per output
             channel.
-        pruning: Fraction of weights removed from each layer group, or empty.
+        pruning: Fraction of weights removed from each layer group by
+            magnitude, or empty.
+        sparsity: `"unstructured"`, or `"2:4"`: two of any four inputs in a row,
+            wherever `pruning` is .5.
         heads: Fraction of the attention heads removed from each block, or one
             for all blocks, or empty.
         channels: The same of the channels between the MLP's two layers.
@@ -52,6 +55,7 @@ class Plan:
     tied: bool = True
     group: int = 64
     pruning: tuple = ()
+    sparsity: str = "unstructured"
     heads: tuple = ()
     channels: tuple = ()
     activations: int = 0
@@ -72,6 +76,8 @@ class Plan:
         for name in ("pruning", *REMOVED):
             levels = tuple(map(float, getattr(self, name)))
             object.__setattr__(self, name, levels if any(levels) else ())
+        if not self.pruning:
+            object.__setattr__(self, "sparsity", "unstructured")
 
     @property
     def names(self):
@@ -156,7 +162,8 @@ class Plan:
                 group, a pattern (`"stripe-8-4"`) or a path to a JSON file.
                 Behind any but the last, fractions to remove from every block
                 and the bits of what is outside of blocks:
-                `"4:channels=.1:heads=.33:embedding=4"`.
+                `"4:channels=.1:heads=.33:embedding=4"`. `pruning=.3` prunes
+                single weights of all blocks, `pruning=2of4` in that pattern.
             layers: Number of blocks of the model.
             tied: Whether its head is tied.
             **kwargs: Further fields, where `text` is no file.
@@ -178,6 +185,10 @@ class Plan:
         kwargs.setdefault("name", ":".join([short, *parts]))
         options = _options(parts)
         kwargs.update({k: options[k] for k in REMOVED if k in options})
+        if "pruning" in options:
+            level, kwargs["sparsity"] = options["pruning"]
+            outside = 1 if tied else 2
+            kwargs["pruning"] = (level,) * (4 * layers) + (0.0,) * outside
         stripe = re.fullmatch(r"stripe-(\d+)-(\d+)", text)
         if stripe:
             low, high = sorted(map(int, stripe.groups()))
@@ -276,13 +287,20 @@ class Plan:
         """Hexadecimal digest of everything but the name."""
         values = self.to_json()
         values.pop("name")
+        if not self.pruning:  # then the pattern says nothing
+            values.pop("sparsity")
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _options(parts):
     """`["heads=.33", "embedding=4"]` as `{"heads": .33, "embedding": 4}`."""
-    kinds = {**dict.fromkeys(REMOVED, float), "embedding": int, "head": int}
+    kinds = {
+        **dict.fromkeys(REMOVED, float),
+        "embedding": int,
+        "head": int,
+        "pruning": _pruning,
+    }
     options = {}
     for part in parts:
         name, _, value = part.partition("=")
@@ -291,10 +309,18 @@ def _options(parts):
         except (KeyError, ValueError):
             raise UserError(
                 "`plan` must have heads=FRACTION, channels=FRACTION, "
-                "embedding=BITS or head=BITS behind a colon. "
+                "pruning=FRACTION (or 2of4), embedding=BITS or head=BITS "
+                "behind a colon. "
                 f"Received: {part!r}"
             ) from None
     return options
+
+
+def _pruning(value):
+    """`".3"` or `"2of4"` as level and sparsity."""
+    if value == "2of4":
+        return 0.5, "2:4"
+    return float(value), "unstructured"
 
 
 def _keys(layers, tied):

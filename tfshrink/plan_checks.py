@@ -2,10 +2,12 @@
 
 import numbers
 
+from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 GROUP_SIZES = (0, 32, 64, 128, 256)
+SPARSITIES = ("unstructured", "2:4")
 REMOVED = ("heads", "channels")  # fields with one level a block
 
 
@@ -76,6 +78,8 @@ def check_kinds(plan):
 
 def check_pruning(plan):
     """Raises a `UserError` unless the levels fit the plan's groups."""
+    if plan.sparsity not in SPARSITIES:
+        raise unknown_choice("sparsity", plan.sparsity, SPARSITIES)
     if plan.pruning and len(plan.pruning) != len(plan.bits):
         raise UserError(
             f"`pruning` must have {len(plan.bits)} entries, one a layer "
@@ -88,6 +92,16 @@ def check_pruning(plan):
         strict=True,
     ):
         _check_level(level, f"`pruning` of {name}")
+        if level and not name.startswith("block_"):
+            raise UserError(
+                f"`pruning` of {name} must be 0: rows of it are looked up. "
+                f"Received: {level}"
+            )
+        if level and plan.sparsity == "2:4" and level != 0.5:
+            raise UserError(
+                f"`pruning` of {name} must be 0 or .5 where `sparsity` is "
+                f"2:4. Received: {level}"
+            )
         if level and bits == 2:
             raise UserError(
                 f"`pruning` of {name} must be 0 at 2 bits: that grid has "

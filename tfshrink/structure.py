@@ -65,12 +65,20 @@ def plan_tensor(config, plan):
 
     Returns:
         int32 `(groups,)`, the bits of each layer group; where parts are removed
-        `(groups, 2)`, beside the bits how many parts of its output.
+        `(groups, 2)`, beside the bits how many parts of its output; where
+        weights are pruned `(groups, 3)`, behind those how many of its weights,
+        as `ops.prune` counts them.
     """
     bits = np.asarray(plan.bits, "int32")
-    if not plan.removes:
+    if not plan.removes and not plan.pruning:
         return bits
     rows = np.stack([bits, np.zeros_like(bits)], 1)
+    if plan.pruning:
+        from tfshrink.ops.prune import WHOLE
+
+        sign = -1 if plan.sparsity == "2:4" else 1
+        pruned = sign * np.rint(WHOLE * np.asarray(plan.pruning))
+        rows = np.append(rows, pruned.astype("int32")[:, None], axis=1)
     count = len(BLOCK_GROUPS)
     for index, (heads, channels) in enumerate(removed_parts(config, plan)):
         rows[count * index + BLOCK_GROUPS.index("attention_in"), 1] = heads

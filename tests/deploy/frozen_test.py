@@ -6,6 +6,7 @@ from tests.deploy import exports
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.deploy.frozen import freeze
+from tfshrink.structure import plan_tensor
 
 
 class FrozenTest(TestCase):
@@ -35,6 +36,19 @@ class FrozenTest(TestCase):
                             layer.kernel_at(ops.convert_to_tensor(bits))
                         ).T
                     self.assertAllClose(own.values(), wanted, rtol=1e-6)
+
+    @parameterized.parameters("4:pruning=.4", "8:pruning=2of4", "32:pruning=.4")
+    def test_pruned_weights_are_zero(self, text):
+        for structure in ({}, {"bank": "codes"}, {"placement": "inside"}):
+            model = exports.decoder(**structure)
+            plan = exports.plan_for(model, text)
+            bits = plan_tensor(model.config, plan)
+            first = model.blocks[0].attention.query
+            frozen = freeze(model, plan).weights()["block_00/attention_in/0"]
+            wanted = first.kernel_at(bits[0][0], None, bits[0][2])
+            self.assertAllClose(frozen.values(), to_numpy(wanted).T, rtol=1e-6)
+            zeros = np.mean(frozen.values() == 0)
+            self.assertGreaterEqual(zeros, plan.pruning[0] - 0.01)
 
     def test_adapters_beside_the_kernel_are_kept(self):
         model = exports.decoder()

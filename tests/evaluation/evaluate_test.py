@@ -270,9 +270,23 @@ class MistakesTest(TestCase):
 
     def test_plan_that_asks_for_more_than_bits(self):
         path = f"{self.folder}/plan.json"
-        Plan.parse("8", layers=2, pruning=(0.5,) * 9).save(path)
-        with self.assertRaisesRegex(UserError, "pruning"):
+        Plan.parse("8", layers=2, kv={"codec": "int8"}).save(path)
+        with self.assertRaisesRegex(UserError, "must not set kv"):
             evaluate(model="tiny", plan=path)
+
+    def test_pruned_plan_is_judged(self):
+        found = evaluate(
+            model="tiny",
+            plan="8;8:pruning=.5;8:pruning=2of4",
+            group=32,
+            context=32,
+            limit=8,
+        )
+        whole, pruned, pattern = found["plans"]
+        self.assertEqual(pruned["bytes"], whole["bytes"])
+        self.assertLess(pruned["scaled_flops"], whole["scaled_flops"])
+        self.assertNotEqual(pruned["perplexity"], whole["perplexity"])
+        self.assertNotEqual(pattern["perplexity"], pruned["perplexity"])
 
 
 class BinaryTest(TestCase):

@@ -133,7 +133,7 @@ class SizeTest(TestCase):
         self.assertEqual(adapter_ranks(None), {})
 
     def test_unstructured_pruning_saves_nothing(self):
-        pruned = plan("8", pruning=(0.5,) * 9)
+        pruned = plan("8:pruning=.5")
         self.assertEqual(
             model_bytes(TINY, pruned), model_bytes(TINY, plan("8"))
         )

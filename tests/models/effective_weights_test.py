@@ -3,7 +3,7 @@ from absl.testing import parameterized
 
 from tests.test_case import TestCase
 from tests.training import tiny
-from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.models.load import load_model
@@ -33,8 +33,16 @@ class EffectiveWeightsTest(TestCase):
         resolve = EffectiveWeights(own)
         outputs = []
         removing = ":heads=.5:channels=.25"
+        pruning = ":pruning=.5"
         for plan in tiny.plans(
-            "8", "stripe-8-2", "4", "32", "4" + removing, "32" + removing
+            "8",
+            "stripe-8-2",
+            "4",
+            "32",
+            "4" + removing,
+            "32" + removing,
+            "4" + pruning,
+            "8:channels=.25" + pruning,
         ):
             bits = plan_tensor(own.config, plan)
             wanted = own(TOKENS, bits)
@@ -44,7 +52,8 @@ class EffectiveWeightsTest(TestCase):
             outputs.append(wanted)
         self.assertNotAllClose(outputs[0], outputs[2], atol=1e-2)
         self.assertNotAllClose(outputs[2], outputs[4], atol=1e-2)
-        self.assertEqual(resolve.traces, 2)  # with and without removal
+        self.assertNotAllClose(outputs[2], outputs[6], atol=1e-2)
+        self.assertEqual(resolve.traces, 3)  # without and with removal, pruned
         with weights_in_force(own, resolve()):
             self.assertAllClose(own(TOKENS), outputs[3], atol=2e-5)
 
@@ -73,6 +82,12 @@ class EffectiveWeightsTest(TestCase):
 
     def test_quantized_activations_need_the_bits_in_every_call(self):
         own = tiny.model(activations=8)
-        bits = tiny.plans("4")[0].bits
-        self.assertFalse(can_resolve(own, bits))
-        self.assertTrue(can_resolve(own, None))
+        bits = np.array(tiny.plans("4")[0].bits, "int32")
+        self.assertIsNone(bits_beside(own, None))
+        self.assertIsNone(bits_beside(tiny.model(), bits))
+        beside = bits_beside(own, bits)
+        self.assertAllEqual(beside, bits)
+        wanted = own(TOKENS, bits)
+        with weights_in_force(own, EffectiveWeights(own)(bits)):
+            self.assertAllClose(own(TOKENS, beside), wanted, atol=2e-5)
+            self.assertNotAllClose(own(TOKENS), wanted, atol=1e-3)

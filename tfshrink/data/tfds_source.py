@@ -17,7 +17,10 @@ from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 
 # Not in TFDS itself: a prepared folder of that name, or the hub through TFDS.
-ALIASES = {"wikitext": "huggingface:wikitext/wikitext-2-raw-v1"}
+ALIASES = {
+    "truthful_qa": "huggingface:truthful_qa/generation",
+    "wikitext": "huggingface:wikitext/wikitext-2-raw-v1",
+}
 # The names under which sets keep their main text, the likeliest first.
 TEXT_FIELDS = ("text", "document", "article", "content", "context")
 OFFLINE = "Without a network, use pydoc or a local file."
@@ -33,7 +36,7 @@ def read_tfds(name, split, fields=None, *, key=None, data_dir=None):
         name: As TFDS writes it: `"lm1b"`, `"squad/v1.1"`.
         split: `"train"`, `"calibrate"` or `"search"` (parts of the official
             training set), `"test"` (else the validation set, else a part of
-            the training set), or any official split.
+            the training set), or any official split. A lone split is divided.
         fields: Names of text features, nested ones with a slash. Default: the
             set's main text.
         key: The field whose hash decides the part; default: the first.
@@ -73,6 +76,8 @@ def official_split(split, available):
         return held_out[0], None
     if split in available:
         return split, None
+    if len(available) == 1 and split in LONE_SHARES:
+        return next(iter(available)), LONE_SHARES
     raise unknown_choice("split", split, {*available, *shares})
 
 

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 
 from tfshrink.decoder_config import DecoderConfig
+from tfshrink.ops.prune import prune_mask
 from tfshrink.ops.quantize import FULL
 from tfshrink.plan import Plan
 from tfshrink.structure import kept_parts
+from tfshrink.structure import plan_tensor
 
 
 @dataclasses.dataclass(eq=False)
@@ -139,14 +141,16 @@ def freeze(model, plan):
         `FrozenDecoder`.
     """
     bits = iter(plan.bits)
+    rows = plan_tensor(model.config, plan)
+    pruned = iter(rows[:, 2] if plan.pruning else (0,) * len(rows))
     blocks = []
     for block, (heads, channels) in zip(
         model.blocks, kept_parts(model.config, plan), strict=True
     ):
         groups = {}
         for name, members in block.groups().items():
-            own = next(bits)
-            groups[name] = [_dense(member, own) for member in members]
+            own, parts = next(bits), next(pruned)
+            groups[name] = [_dense(member, own, parts) for member in members]
         blocks.append(_kept(model.config, block, groups, heads, channels))
     embedding = _table(model.embedding, next(bits))
     head = None if model.head is None else _dense(model.head, next(bits))
@@ -188,7 +192,7 @@ def _norm(layer):
     return FrozenNorm(np.array(layer.scale, "float32"), bias)
 
 
-def _dense(layer, bits):
+def _dense(layer, bits, pruned=0):
     kernel = np.array(layer.kernel, "float32")
     precision, down, up = layer.precision, None, None
     if layer.adapters is not None:
@@ -199,6 +203,8 @@ def _dense(layer, bits):
             own = precision.ranks[precision.widths.index(bits)]
             down, up = down[:own], np.ascontiguousarray(up[:own].T)
     codes, scale = _codes(layer.quantizer, kernel, bits)
+    if pruned:
+        codes = codes * np.asarray(prune_mask(kernel, pruned), codes.dtype)
     return FrozenDense(
         codes=np.ascontiguousarray(codes.T),
         scale=None if scale is None else np.ascontiguousarray(scale.T),

@@ -174,11 +174,11 @@ def _run_candidate(workdir, plans, activations):
 
 
 def _check_plan(plan, precision):
-    for name in ("pruning", "kv", "exit"):
+    for name in ("kv", "exit"):
         if getattr(plan, name):
             raise UserError(
-                f"`plan` {plan.name} must not set {name}: evaluate judges "
-                f"bits. Received: {getattr(plan, name)}"
+                f"`plan` {plan.name} must not set {name}: it is not judged "
+                f"here. Received: {getattr(plan, name)}"
             )
     for name in ("group", "activations"):
         own, built = getattr(plan, name), getattr(precision, name)

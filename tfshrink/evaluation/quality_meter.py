@@ -5,7 +5,7 @@ from keras import ops
 
 from tfshrink import backend
 from tfshrink.evaluation.token_scores import token_scores
-from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
 
@@ -78,9 +78,7 @@ class QualityMeter:
         if bits is not None:
             bits = np.asarray(bits, "int32")
         columns = self._columns(bits)  # of the head, (C, V)
-        weights = {}
-        if can_resolve(self.model, bits):
-            weights, bits = self._weights(bits), None
+        weights, bits = self._weights(bits), bits_beside(self.model, bits)
         return lambda tokens: self._score(weights, columns, tokens, bits)
 
     def _scores(self, weights, columns, tokens, bits):

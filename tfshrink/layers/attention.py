@@ -42,6 +42,7 @@ class Attention(keras.layers.Layer):
             precision = PrecisionConfig.from_json(precision)
         self.config = config
         self.precision = precision
+        self.tap = None  # called with the attention while judging
 
     def build(self, input_shape):
         config = self.config
@@ -74,7 +75,10 @@ class Attention(keras.layers.Layer):
         in_bits, out_bits = (None, None) if bits is None else bits
         flat = project([self.query, self.key, self.value], x, in_bits)
         width, state = self.config.head_dim, None
-        if cache is None and visible is None:
+        if self.tap is not None:
+            out, maps = attention.causal_maps(*flat, width, rotation)
+            self.tap(maps)
+        elif cache is None and visible is None:
             out = attention.attend_causal(*flat, width, rotation)
         else:
             query, key, value = attention.by_head(*flat, width, rotation)

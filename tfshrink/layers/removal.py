@@ -4,19 +4,22 @@ from keras import ops
 
 
 def split(bits):
-    """What a layer is called with: its bit-width, and how many parts go.
+    """What a layer is called with: bit-width, removed parts, pruned weights.
 
     Args:
-        bits: Integer scalar, or `(2,)` with the removed parts behind, or
-            `None`.
+        bits: Integer scalar, or `(2,)` with the removed parts behind, or `(3,)`
+            with the pruned weights behind those (`ops.prune`), or `None`.
 
     Returns:
-        `(bits, removed)`, scalars or `None`.
+        `(bits, removed, pruned)`, scalars or `None`.
     """
     if bits is None:
-        return None, None
+        return None, None, None
     bits = ops.convert_to_tensor(bits, "int32")
-    return (bits[0], bits[1]) if len(bits.shape) else (bits, None)
+    values = [bits]
+    if len(bits.shape):
+        values = [bits[place] for place in range(bits.shape[0])]
+    return (*values, None, None)[:3]
 
 
 def without(x, parts, removed):

@@ -10,6 +10,7 @@ from tfshrink.layers.removal import split
 from tfshrink.layers.removal import without
 from tfshrink.layers.weight_quantizer import WeightQuantizer
 from tfshrink.ops.low_rank import adapted_matmuls
+from tfshrink.ops.prune import prune_mask
 from tfshrink.ops.quantize import FULL
 from tfshrink.ops.quantize import quantize_activations
 
@@ -30,7 +31,8 @@ class SwitchableDense(keras.layers.Layer):
         x: `(..., inputs)`.
         bits: Scalar integer tensor, or `None` for full precision (which is
             then compiled without any quantization). Or `(2,)`: the bit-width,
-            and how many of `parts` are removed: these outputs are 0.
+            and how many of `parts` are removed: these outputs are 0. Or `(3,)`,
+            with how many weights are pruned, as `ops.prune` counts them.
 
     Returns:
         `(..., units)`.
@@ -54,6 +56,7 @@ class SwitchableDense(keras.layers.Layer):
         self.quantizer = None
         self.adapters = None
         self.tap = None  # called with the input while calibrating
+        self.resolved = False  # its kernel is in force as it is
         self.fold = None  # factors its kernel's rows carry (`models.folds`)
 
     def build(self, input_shape):
@@ -88,24 +91,31 @@ class SwitchableDense(keras.layers.Layer):
     def call(self, x, bits=None):
         return project([self], x, bits)[0]
 
-    def kernel_at(self, bits, delta=None):
+    def kernel_at(self, bits, delta=None, pruned=None):
         """The kernel in force, in the compute type.
 
         Args:
             bits: Scalar integer tensor, or `None`.
             delta: What to add to the quantized kernel, or `None`.
+            pruned: How many of its weights are 0, or `None`.
         """
         kernel = self.kernel
-        if self.precision is None or bits is None:
+        if self.resolved or self.precision is None or bits is None:
             return ops.cast(kernel, self.compute_dtype)
         if self.adapters is not None and self.precision.placement == "inside":
             kernel = kernel + self.adapters.delta(bits)
-        return self.quantizer(kernel, bits, delta)
+        if pruned is None:
+            return self.quantizer(kernel, bits, delta)
+        # Zero is a level from 3 bits on, so what is left is on the grid.
+        mask = prune_mask(ops.stop_gradient(kernel), pruned)
+        out = self.quantizer(kernel, bits) * ops.cast(mask, self.compute_dtype)
+        return out if delta is None else out + ops.cast(delta, out.dtype)
 
     def has_side_adapter(self, bits):
         """Whether an adapter works beside the kernel."""
         return (
             bits is not None
+            and not self.resolved
             and self.adapters is not None
             and self.precision.placement == "side"
         )
@@ -139,7 +149,7 @@ def project(layers, x, bits=None):
         if layer.tap is not None:
             layer.tap(x)
     precision = layers[0].precision
-    bits, removed = split(None if precision is None else bits)
+    bits, removed, pruned = split(None if precision is None else bits)
     x = ops.cast(x, layers[0].compute_dtype)
     few = x.shape[-2] is not None and x.shape[-2] < FEW
     if bits is not None and precision.activations:
@@ -147,9 +157,9 @@ def project(layers, x, bits=None):
         x = ops.where(bits >= FULL, x, quantize_activations(x))
         few = True  # rounded inputs meet the kernel that ships, unmerged
     if few or not layers[0].has_side_adapter(bits):
-        outputs = [_alone(layer, x, bits) for layer in layers]
+        outputs = [_alone(layer, x, bits, pruned) for layer in layers]
     else:
-        outputs = _merged(layers, x, bits)
+        outputs = _merged(layers, x, bits, pruned)
     outputs = [
         out if layer.bias is None else out + ops.cast(layer.bias, out.dtype)
         for layer, out in zip(layers, outputs, strict=True)
@@ -162,22 +172,22 @@ def project(layers, x, bits=None):
     ]
 
 
-def _alone(layer, x, bits):
+def _alone(layer, x, bits, pruned):
     """Kernel, and the adapter beside it."""
-    out = ops.matmul(x, layer.kernel_at(bits))
+    out = ops.matmul(x, layer.kernel_at(bits, pruned=pruned))
     return (
         out + layer.adapters(x, bits) if layer.has_side_adapter(bits) else out
     )
 
 
-def _merged(layers, x, bits):
+def _merged(layers, x, bits, pruned):
     """The adapters inside the kernels."""
     kernels, downs, ups = [], [], []
     for layer in layers:
         own = layer.adapters.factors(bits)
         down, up = (ops.cast(factor, x.dtype) for factor in own)
         delta = ops.stop_gradient(multiply(down, up, transpose_a=True))
-        kernels.append(layer.kernel_at(bits, delta))
+        kernels.append(layer.kernel_at(bits, delta, pruned))
         downs.append(down)
         ups.append(up)
     rows = ops.reshape(x, (-1, x.shape[-1]))

@@ -31,6 +31,7 @@ class SwitchableEmbedding(keras.layers.Layer):
         self.width = width
         self.precision = precision
         self.quantizer = None
+        self.resolved = False  # its table is in force as it is
 
     def build(self, tokens_shape=None):
         self.table = self.add_weight(
@@ -49,16 +50,19 @@ class SwitchableEmbedding(keras.layers.Layer):
             self.quantizer.build((self.vocabulary, self.width))
 
     def call(self, tokens, bits=None):
-        if self.quantizer is None or bits is None:
+        if self._is_plain(bits):
             rows = ops.take(self.table, tokens, axis=0)
             return ops.cast(rows, self.compute_dtype)
         return self.quantizer.rows(self.table, tokens, bits)
 
     def head(self, bits=None):
         """The table as the kernel of the tied head: `(V, C)`."""
-        if self.quantizer is None or bits is None:
+        if self._is_plain(bits):
             return ops.cast(self.table, self.compute_dtype)
         return self.quantizer(self.table, bits=bits)
+
+    def _is_plain(self, bits):
+        return self.resolved or self.quantizer is None or bits is None
 
     def compute_output_shape(self, tokens_shape, bits=None):
         return (*tokens_shape, self.width)

@@ -39,7 +39,8 @@ class Decoder(keras.Model):
     Call arguments:
         tokens: Integer `(B, T)`.
         bits: Integer tensor `(groups,)`, or `(groups, 2)` where a plan removes
-            heads or channels (`structure.plan_tensor`); `None` takes what
+            heads or channels, or `(groups, 3)` where it prunes single weights
+            (`structure.plan_tensor`); `None` takes what
             `set_bitmap` set, full precision where nothing was. (Everything
             below a call, such as `hidden`, reads `None` as full precision.)
 
@@ -169,7 +170,7 @@ class Decoder(keras.Model):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             run = _forward(block, own, rotation)
             x = keras.remat(run)(x) if self.remat else run(x)
-        return self._for_head(self.final_norm(x), bits)
+        return self.for_head(self.final_norm(x), bits)
 
     def hidden_cached(self, tokens, states, column, pad, store, bits=None):
         """Hidden states of new tokens over a cache.
@@ -201,9 +202,9 @@ class Decoder(keras.Model):
             )
             x, state = block(x, own, rotation, mask, cache=cache)
             new.append(state)
-        return self._for_head(self.final_norm(x), bits), new
+        return self.for_head(self.final_norm(x), bits), new
 
-    def _for_head(self, x, bits):
+    def for_head(self, x, bits):
         """States as the head reads them: int8 where its kernel wants that."""
         if bits is None or not self.precision.activations:
             return x
@@ -217,7 +218,7 @@ class Decoder(keras.Model):
         bits = ops.convert_to_tensor(bits, "int32")
         wanted = 4 * self.config.layers + (1 if self.config.tied else 2)
         count, *rest = tuple(bits.shape) or (0,)
-        if count not in (wanted, None) or rest not in ([], [2]):
+        if count not in (wanted, None) or rest not in ([], [2], [3]):
             raise UserError(
                 f"`bits` must hold one bit-width for each of the {wanted} "
                 f"layer groups of {self.config.name}. "

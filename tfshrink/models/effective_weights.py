@@ -25,8 +25,8 @@ class EffectiveWeights:
 
     Returns:
         Dict of variable paths to tensors in the compute type. Under
-        `weights_in_force` a call without bits gives what a call with `bits`
-        gives.
+        `weights_in_force` a call with `bits_beside` gives what a call with
+        `bits` gives.
     """
 
     def __init__(self, model):
@@ -52,17 +52,17 @@ class EffectiveWeights:
 
     def _of_first_block(self, values, bits):
         first = self.model.blocks[0]
-        with _variables_as(zip(first.variables, values, strict=True)):
+        with variables_as(zip(first.variables, values, strict=True)):
             groups = first.groups().values()
             return [
-                _resolved(layer, None if bits is None else bits[index])
+                resolved_values(layer, None if bits is None else bits[index])
                 for index, members in enumerate(groups)
                 for layer in members
             ]
 
     def _of_outer(self, bits):
         return [
-            _resolved(layer, None if bits is None else bits[index])
+            resolved_values(layer, None if bits is None else bits[index])
             for index, layer in enumerate(self._outer_layers())
         ]
 
@@ -72,25 +72,43 @@ class EffectiveWeights:
         return [layer for layer in layers if layer is not None]
 
 
-def can_resolve(model, bits):
-    """Whether `EffectiveWeights` can express `bits`.
+def bits_beside(model, bits):
+    """What calls need beside the weights of `EffectiveWeights`.
 
     Quantized activations are no weights: they need the bits in every call.
     """
-    return bits is None or not model.precision.activations
-
-
-def weights_in_force(model, weights):
-    """Lets the tensors of `EffectiveWeights` stand for the variables."""
-    return _variables_as(
-        (variable, weights[variable.path])
-        for variable in model.variables
-        if variable.path in weights
-    )
+    if bits is None or not model.precision.activations:
+        return None
+    return bits
 
 
 @contextlib.contextmanager
-def _variables_as(pairs):
+def weights_in_force(model, weights):
+    """Lets the tensors of `EffectiveWeights` stand for the variables."""
+    pairs = [
+        (variable, weights[variable.path])
+        for variable in model.variables
+        if variable.path in weights
+    ]
+    layers = [layer for own in model.groups().values() for layer in own]
+    with variables_as(pairs), as_resolved(layers if pairs else []):
+        yield
+
+
+@contextlib.contextmanager
+def as_resolved(layers):
+    """Layers take what stands for their weights as it is."""
+    for layer in layers:
+        layer.resolved = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.resolved = False
+
+
+@contextlib.contextmanager
+def variables_as(pairs):
     """Lets tensors stand for variables, in whatever type they are."""
     outer = stateless_scope.get_stateless_scope()
     with keras.StatelessScope(initialize_variables=False) as scope:
@@ -105,14 +123,14 @@ def _members(block):
     return [layer for own in block.groups().values() for layer in own]
 
 
-def _resolved(layer, bits):
-    """What takes the place of the layer's own variables."""
+def resolved_values(layer, bits):
+    """What takes the place of a layer's own variables at a bit-width."""
     if hasattr(layer, "table"):
         return [layer.head(split(bits)[0])]
-    bits, removed = split(bits)
+    bits, removed, pruned = split(bits)
     side = layer.has_side_adapter(bits)
     delta = layer.adapters.delta(bits) if side else None
-    values = [layer.kernel_at(bits, delta)]
+    values = [layer.kernel_at(bits, delta, pruned)]
     if layer.bias is not None:
         values.append(keras.ops.cast(layer.bias, layer.compute_dtype))
     if removed is None or not layer.parts:
@@ -121,7 +139,7 @@ def _resolved(layer, bits):
 
 
 def _named(layers, values):
-    """Path to tensor, for the variables that `_resolved` stands for."""
+    """Path to tensor, for the variables that `resolved_values` stands for."""
     named = {}
     for layer, own in zip(layers, values, strict=True):
         if hasattr(layer, "table"):

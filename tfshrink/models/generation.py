@@ -11,7 +11,7 @@ from tfshrink.errors import UserError
 from tfshrink.layers.kv_cache import KVCache
 from tfshrink.models import decode_loop
 from tfshrink.models import prompts as prompts_lib
-from tfshrink.models.effective_weights import can_resolve
+from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
 
 _BUCKET = 64  # columns: cache lengths are multiples of it
@@ -131,9 +131,7 @@ class Generator:
         tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
-        weights = {}
-        if can_resolve(self.model, bits):
-            weights, bits = self.prepare(bits), None
+        weights, bits = self.prepare(bits), bits_beside(self.model, bits)
         store = KVCache(config, length, self.model.compute_dtype)
         cache = store.create(len(prompts))
         if width:

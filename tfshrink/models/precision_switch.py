@@ -83,10 +83,11 @@ class PrecisionSwitch:
                 f"group={self.group}. Received: {plan.layers} blocks, "
                 f"tied={plan.tied}, group={plan.group}"
             )
-        if plan.removes:
+        if plan.removes or plan.pruning:
             raise UserError(
                 "`plan` must remove nothing to be kept between calls; call "
                 "the model with `plan_tensor(config, plan)`. "
-                f"Received: {plan.name}, which removes heads or channels"
+                f"Received: {plan.name}, which removes heads, channels or "
+                "weights"
             )
         return plan

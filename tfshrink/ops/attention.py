@@ -66,6 +66,31 @@ def attend_causal(query, key, value, width, rotation=None):
     return fuse(_collector(size))(*outputs)
 
 
+def causal_maps(query, key, value, width, rotation=None):
+    """Causal attention, and who looked where.
+
+    Args:
+        query: `(B, T, H D)`, as in `attend_causal`.
+        key: `(B, T, H_kv D)`.
+        value: Of the same shape.
+        width: Head width D.
+        rotation: `(cosine, sine)`, or `None`.
+
+    Returns:
+        `(output, weights)`: `(B, T, H D)`, and the softmax `(B, H, T, T)`.
+    """
+    query, key, value = by_head(query, key, value, width, rotation)
+    length, heads = query.shape[1:3]
+    places = np.arange(length)
+    mask = (places <= places[:, None])[None]
+    grouped = _by_group(query, key.shape[2])
+    key, value = _keys_and_values(key, value)
+    weights = _weights(ops.matmul(grouped, key), mask)
+    out = _by_token(ops.matmul(weights, value), length)
+    out = ops.reshape(out, (-1, length, heads * width))
+    return out, ops.reshape(weights, (-1, heads, length, length))
+
+
 def attend(query, key, value, mask):
     """Softmax attention.
 

@@ -71,6 +71,41 @@ def peak_difference(reference, p):
     return ops.abs(ops.max(p, axis=-1) - ops.max(reference, axis=-1))
 
 
+def compare(p, logits, watched, following):
+    """What a prediction is beside another, in one pass over the logits.
+
+    Args:
+        p: Probabilities of the reference `(N, V)`.
+        logits: Of the model that is judged, `(N, V)`.
+        watched: int32 `(N,)`, tokens whose probability is wanted.
+        following: int32 `(N,)`, the tokens that come next.
+
+    Returns:
+        A dict of `(N,)` float32: `jsd`, nats; `watched`, the logarithm of the
+        model's probability; `nats`, its negative log-likelihood of what
+        follows; `peak`, its largest probability.
+    """
+    values = fuse(_compare)(p, logits, watched, following)
+    names = ("jsd", "watched", "nats", "peak")
+    return dict(zip(names, values, strict=True))
+
+
+def compare_logits(reference, logits):
+    """How far rows of logits are from others.
+
+    Args:
+        reference: `(N, V)`.
+        logits: `(N, V)`.
+
+    Returns:
+        A dict of `(N,)` float32: `kl`, from the reference to the model, nats;
+        `logit_cosine`; `mse` and `mae`, means over the vocabulary.
+    """
+    values = fuse(_compare_logits)(reference, logits)
+    names = ("kl", "logit_cosine", "mse", "mae")
+    return dict(zip(names, values, strict=True))
+
+
 def cosine(a, b):
     """Cosine of the angle between rows; 0 where one of them is 0.
 
@@ -85,9 +120,8 @@ def cosine(a, b):
 
 
 def _probabilities(logits):
-    logits = ops.cast(logits, "float32")
-    exponentials = ops.exp(logits - row_max(logits))
-    return exponentials / row_sum(exponentials)
+    _, exponentials, total = _exponentials(logits)
+    return exponentials / total
 
 
 def _jensen_shannon(p, q):
@@ -98,6 +132,43 @@ def _jensen_shannon(p, q):
     inside = ops.clip(d, -0.9999999, 0.9999999)
     terms = p * ops.log1p(inside) + q * ops.log1p(-inside)
     return ops.maximum(0.5 * row_sum(terms)[..., 0], 0.0)
+
+
+def _compare(p, logits, watched, following):
+    shifted, exponentials, total = _exponentials(logits)
+    log_total = ops.log(total)
+
+    def at(tokens):
+        own = ops.take_along_axis(shifted, tokens[:, None], axis=-1)
+        return (own - log_total)[:, 0]
+
+    q = exponentials / total
+    peak = 1.0 / total[:, 0]
+    return _jensen_shannon(p, q), at(watched), -at(following), peak
+
+
+def _compare_logits(reference, logits):
+    reference, logits = (ops.cast(x, "float32") for x in (reference, logits))
+    ours, _, own_total = _exponentials(logits)
+    theirs, exponentials, total = _exponentials(reference)
+    apart = theirs - ops.log(total) - (ours - ops.log(own_total))
+    kl = row_sum(exponentials / total * apart)
+    difference = logits - reference
+    width = logits.shape[-1]
+    return (
+        ops.maximum(kl[..., 0], 0.0),
+        _cosine(reference, logits),
+        row_sum(difference * difference)[..., 0] / width,
+        row_sum(ops.abs(difference))[..., 0] / width,
+    )
+
+
+def _exponentials(logits):
+    """Logits less their peak, their exponentials, and the sum of those."""
+    logits = ops.cast(logits, "float32")
+    shifted = logits - row_max(logits)
+    exponentials = ops.exp(shifted)
+    return shifted, exponentials, row_sum(exponentials)
 
 
 def _cosine(a, b):
