@@ -203,6 +203,31 @@ def value_and_gradients(function, variables, *, dense=True):
     return loss, auxiliary, gradients
 
 
+def gradients(function, tensors):
+    """Gradients of a scalar function of tensors, one in each of them.
+
+    Args:
+        function: Takes the tensors, returns a scalar.
+        tensors: List of tensors, floating.
+
+    Returns:
+        A list of tensors, dense.
+    """
+    if is_tensorflow():
+        import tensorflow as tf
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tensors)
+            out = function(*tensors)
+        found = tape.gradient(
+            out, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return [tf.convert_to_tensor(x) for x in found]
+    import jax
+
+    return list(jax.grad(function, tuple(range(len(tensors))))(*tensors))
+
+
 def add_gradient(total, gradient, share):
     """Adds `share * gradient` to a variable.
 

@@ -87,3 +87,9 @@ def sha256_json(value):
     """The SHA-256 of a value's JSON with sorted keys, in hexadecimal."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def cache_folder():
+    """Returns the folder of downloads, and of what is slow to compute."""
+    folder = os.environ.get("TFSHRINK_CACHE") or "~/.cache/tfshrink"
+    return Path(folder).expanduser()

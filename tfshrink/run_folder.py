@@ -21,10 +21,17 @@ CONTENTS = (
 )
 # Some runs write these too; alone they make no folder a run.
 EXTRAS = (
+    "front.csv",
+    "front.png",
     "generated.jsonl",
     "generated.jsonl.partial",
     "initialisation.json",
+    "log.csv",
+    "plans",
     "range_test.json",
+    "sensitivity.json",
+    "sensitivity.png",
+    "study.db",
 )
 
 

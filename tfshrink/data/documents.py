@@ -119,7 +119,7 @@ def _parts(name):
 def _load(part, split, data_dir):
     if part == "pydoc":
         return load_pydoc(split)
-    if _is_file(part):
+    if is_file(part):
         return load_local(part)
     if is_squad(part):
         questions = load_squad(part, split, data_dir=data_dir)
@@ -127,8 +127,8 @@ def _load(part, split, data_dir):
     return _load_tfds(part, split, data_dir)
 
 
-def _is_file(part):
-    """Returns whether `part` is a file, or was meant as one."""
+def is_file(part):
+    """Returns whether a text is a local file, or was meant as one."""
     meant = os.path.splitext(part)[1] in READERS
     return meant or os.path.isfile(part) or part.startswith(("/", ".", "~"))
 

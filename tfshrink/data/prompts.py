@@ -4,14 +4,18 @@ import dataclasses
 
 import numpy as np
 
+from tfshrink.data.documents import is_file
 from tfshrink.data.documents import load_documents
 from tfshrink.data.pack import tokenize
+from tfshrink.data.partition import split_of
 from tfshrink.data.partition import text_identity
 from tfshrink.data.truthful_qa import is_questions
 from tfshrink.data.truthful_qa import load_questions
 from tfshrink.errors import UserError
 
 SHORTEST = 16  # tokens; what is shorter is no prompt
+PASSAGE = 512  # tokens of a local file that stay together
+FILE_SHARES = {"search": 0.4, "calibrate": 0.1, "test": 0.5}
 REAL = ("lambada", "wikitext", "truthful_qa")
 
 
@@ -60,7 +64,8 @@ def load_prompts(data, tokenizer, *, split, count=16, length=64):
         data: As for `load_documents`; `truthful_qa` are questions, and their
             best answers are gold. Several joined by `+` share the count.
         tokenizer: As for `tokenize`.
-        split: `"search"`, `"calibrate"` or `"test"`, never mixed.
+        split: `"search"`, `"calibrate"` or `"test"`, never mixed; passages of
+            a local file are divided among them, too.
         count: Prompts, at most.
         length: Tokens of a prompt, at most.
 
@@ -96,19 +101,40 @@ def load_prompts(data, tokenizer, *, split, count=16, length=64):
 
 
 def _rows(part, tokenizer, split, length):
-    """`(tokens, gold)` of every prompt of a text, and what was read."""
+    """`(tokens, gold)` of every prompt of a text, and what was read.
+
+    A local file has no splits of its own: its passages are divided among them,
+    so that a search and a certificate never share one.
+    """
+    local = is_file(part)
     if is_questions(part):
         questions = load_questions(part, split)
-        rows = [_answered(*pair, tokenizer, length) for pair in questions]
         texts = ["\n".join(pair) for pair in questions]
+        rows = [_answered(*pair, tokenizer, length) for pair in questions]
+        if local:
+            rows = [row for row in rows if _split(row[0]) == split]
     else:
         texts = load_documents(part, split)
-        rows = [
-            (tokens[start : start + length], None)
-            for tokens in tokenize(texts, tokenizer)
-            for start in range(0, len(tokens), length)
-        ]
+        pieces = tokenize(texts, tokenizer)
+        if local:
+            pieces = [
+                passage
+                for own in pieces
+                for passage in _cut(own, PASSAGE)
+                if _split(passage) == split
+            ]
+        rows = [(row, None) for own in pieces for row in _cut(own, length)]
     return [row for row in rows if len(row[0]) >= SHORTEST], texts
+
+
+def _cut(tokens, length):
+    return [tokens[i : i + length] for i in range(0, len(tokens), length)]
+
+
+def _split(tokens):
+    """The split that a passage of a local file belongs to."""
+    key = np.ascontiguousarray(tokens, "int32").tobytes().hex()
+    return split_of(key, FILE_SHARES)
 
 
 def _answered(question, answer, tokenizer, length):

@@ -61,7 +61,7 @@ class BlockForward:
         self._head = backend.Compiled(self._columns_of_head, own)
         self._embed = backend.Compiled(self._embedded, own)
         self._finish = backend.Compiled(self._finished, own)
-        self._run = backend.Compiled(self._forward)
+        self._run = backend.Compiled(self.call)
         self._show = backend.Compiled(self._shown)
         self._compare = backend.Compiled(self._compared)
 
@@ -77,11 +77,11 @@ class BlockForward:
 
     def block(self, index, x, bits=None):
         """Output `(B, T, C)` of a block, of its input."""
-        return self._run(*self._arguments(index, x, bits))
+        return self._run(*self.arguments(index, x, bits))
 
     def block_and_maps(self, index, x, bits=None):
         """Output of a block, and its attention `(B, H, T, T)`."""
-        return self._show(*self._arguments(index, x, bits))
+        return self._show(*self.arguments(index, x, bits))
 
     def block_and_cosine(self, index, x, maps, bits=None):
         """Output of a block, and how alike its attention is to another.
@@ -96,7 +96,7 @@ class BlockForward:
             `(output, cosine)`: `(B, T, C)`, and `(B, T)` the cosine of what
             each token looks at, all heads in one vector.
         """
-        return self._compare(*self._arguments(index, x, bits), maps)
+        return self._compare(*self.arguments(index, x, bits), maps)
 
     def finish(self, x, bits=None):
         """Hidden states `(B, T, C)` as the head reads them."""
@@ -122,19 +122,30 @@ class BlockForward:
         ]
         return outer
 
-    def _arguments(self, index, x, bits):
+    def arguments(self, index, x, bits=None):
+        """What `call` takes to be a block: its variables and weights, bits."""
         block, own = self.model.blocks[index], None
         if bits is not None:
             own = bits[COUNT * index : COUNT * (index + 1)]
         weights = [
-            self._weights(index, group, None if own is None else own[group])
+            self.weights(index, group, None if own is None else own[group])
             for group in range(COUNT)
         ]
         values = [v.value for v in block.variables]
         return values, weights, x, bits_beside(self.model, own)
 
-    def _weights(self, index, group, bits):
-        """What the members of a layer group hold at a bit-width."""
+    def weights(self, index, group, bits=None):
+        """What the members of a layer group hold at a bit-width.
+
+        Args:
+            index: Number of the block.
+            group: Number of the layer group in it.
+            bits: Of that group alone, a scalar or a row, NumPy.
+
+        Returns:
+            For each member its kernel, in the compute type, and its bias where
+            it has one.
+        """
         members = list(self.model.blocks[index].groups().values())[group]
         values = [v.value for member in members for v in member.variables]
         return self._remembered(
@@ -163,7 +174,8 @@ class BlockForward:
         with variables_as(zip(variables, values, strict=True)):
             return [resolved_values(layer, bits) for layer in members]
 
-    def _forward(self, values, weights, x, bits):
+    def call(self, values, weights, x, bits=None):
+        """The block that `arguments` describe, inside a compiled function."""
         first, layers = self.model.blocks[0], []
         pairs = list(zip(first.variables, values, strict=True))
         for group, own in enumerate(weights):
@@ -178,7 +190,7 @@ class BlockForward:
         attention, seen = self.model.blocks[0].attention, []
         attention.tap = seen.append
         try:
-            out = self._forward(*arguments)
+            out = self.call(*arguments)
         finally:
             attention.tap = None
         return out, seen[0]

@@ -72,21 +72,41 @@ class PlanJudge:
 
     def __init__(self, model, prompts, reference, *, more=()):
         self.model = model
-        self.prompts = prompts
         self._of_logits = bool(set(more) & set(OF_LOGITS))
         self._top = TOP in more
         self.blocks = 0
-        tokens = prompts.tokens
-        self.forward = BlockForward(model, tokens.shape[1])
-        self._kept = None
+        self.forward = BlockForward(model, prompts.tokens.shape[1])
+        self._score = backend.Compiled(self._scores)
+        self._cosine = backend.Compiled(divergence.cosine)
+        self.look_at(prompts, reference)
+
+    def look_at(self, prompts, reference):
+        """Judges on other prompts of the same length from now on.
+
+        Args:
+            prompts: `Prompts`.
+            reference: `Reference` of these.
+        """
+        self.prompts = prompts
+        self._kept = self._last = None
         self._maps = [
             _as_sorted(own, block)
-            for own, block in zip(reference.maps, model.blocks, strict=True)
+            for own, block in zip(
+                reference.maps, self.model.blocks, strict=True
+            )
         ]
         self._hidden = ops.convert_to_tensor(reference.hidden)
         self._chunks = list(self._cut(reference))
-        self._score = backend.Compiled(self._scores)
-        self._cosine = backend.Compiled(divergence.cosine)
+
+    @property
+    def reference_perplexity(self):
+        """Perplexity of the prompts in the reference run."""
+        shape, found = self.prompts.tokens.shape, []
+        for first, start, _, known in self._chunks:
+            found.append(known["nats"][start - first :])
+        nats = np.concatenate(found).reshape(shape)[:, :-1]
+        nats = nats[self.prompts.mask[:, 1:]]
+        return float(np.exp(nats.mean(dtype="float64")))
 
     def _cut(self, reference):
         """What `_scores` needs of the reference, `ROWS` tokens at a time."""
@@ -126,13 +146,19 @@ class PlanJudge:
         Returns:
             `Judgement`.
         """
-        return self._run(bits)[0]
+        judgement, states, cosines = self._run(bits)
+        self._last = (_rows(bits, self.model), states, cosines)
+        return judgement
+
+    def adopt(self):
+        """Keeps what went into each block of the last plan."""
+        self._kept = self._last
 
     def keep(self, bits=None):
         """Judges a plan and keeps what went into each of its blocks."""
         self._kept = None
-        judgement, states, cosines = self._run(bits)
-        self._kept = (_rows(bits, self.model), states, cosines)
+        judgement = self.measure(bits)
+        self.adopt()
         return judgement
 
     def _run(self, bits):

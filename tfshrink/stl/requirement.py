@@ -17,10 +17,13 @@ from tfshrink.stl.signals import split_name
 from tfshrink.stl.signals import traces
 
 # As configs/stl_default.py has it.
-DEFAULT = (
-    "always(jsd_mean16 <= 0.15) and always(attention >= 0.75) and "
-    "always(context >= 0.8) and always(factual_mean16 >= 0.85)"
-)
+DEFAULTS = {
+    "jsd": "always(jsd_mean16 <= 0.15)",
+    "attention": "always(attention >= 0.75)",
+    "context": "always(context >= 0.8)",
+    "factual": "always(factual_mean16 >= 0.85)",
+}
+DEFAULT = " and ".join(DEFAULTS.values())
 RELAXED_MOST = 0.2
 
 

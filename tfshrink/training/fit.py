@@ -13,6 +13,8 @@ from tfshrink.training.board import Board
 from tfshrink.training.devices import agree_over_machines
 from tfshrink.training.devices import total_over_machines
 from tfshrink.training.held_out import HeldOut
+from tfshrink.training.pruning_schedule import gradual
+from tfshrink.training.pruning_schedule import SCHEDULES
 from tfshrink.training.range_test import range_test
 from tfshrink.training.schedules import cpt_schedule
 from tfshrink.training.schedules import random_schedule
@@ -115,7 +117,12 @@ def make_style(model, settings, plans, *, low=None):
     """Function of a step to updates; `low` is the fewest bits of `cpt`."""
     function, schedule = STYLES[settings.style]
     schedule = make_schedule(schedule, model, settings, plans, low=low)
-    return functools.partial(function, plans=plans, schedule=schedule)
+    style = functools.partial(function, plans=plans, schedule=schedule)
+    if not any(plan.pruning for plan in plans):
+        return style
+    end = settings.pruning_end or 3 * settings.total_steps // 4
+    begin = min(settings.pruning_begin, end - 1)
+    return gradual(style, SCHEDULES[settings.pruning_schedule](begin, end))
 
 
 def make_schedule(name, model, settings, plans, *, low=None):

@@ -12,6 +12,7 @@ INITS = ("awq", "blockwise", "gptq", "mse", "rtn")
 
 DTYPES = ("float32", "bfloat16")
 PLACES = ("side", "inside")
+PRUNING_SCHEDULES = ("constant", "one_shot", "polynomial")
 BANK_KINDS = ("none", "codes", "latent")
 
 # The least value of settings that count something.
@@ -47,6 +48,12 @@ FLAG_GROUPS = {
         "bank": ("Codes: shared weights, frozen, or trained.", BANK_KINDS),
         "activations": "8 simulates dynamic int8 activations, 0 is float.",
         "smooth": "Share of input peaks moved into weights first; 0 is none.",
+        "pruning_schedule": (
+            "How a plan's pruning grows: at once, or over the run.",
+            PRUNING_SCHEDULES,
+        ),
+        "pruning_begin": "Step at which it begins.",
+        "pruning_end": "Step at which all is pruned; 0 is 3/4 of the run.",
         "init": ("Where scales and codes start.", INITS),
         "init_rows": "Calibration rows.",
         "init_epochs": "Passes of --init=blockwise over them.",
@@ -100,6 +107,10 @@ class TrainSettings:
         limit: Documents of each text at most.
         smooth: How much of the inputs' peaks moves into the weights before
             `init`, 0 to 1, for int8 inputs; 0 is nothing.
+        pruning_schedule: How the pruning of plans that prune grows, one of
+            `PRUNING_SCHEDULES`.
+        pruning_begin: Step at which it begins.
+        pruning_end: Step at which it is as the plan says; 0 is 3/4 of the run.
         init: Where scales and codes start, one of `INITS`.
         init_rows: Calibration rows.
         init_epochs: Passes of `blockwise` over them.
@@ -141,6 +152,9 @@ class TrainSettings:
     generated_rows: int = 96
     limit: int | None = None
     smooth: float = 0.0
+    pruning_schedule: str = "polynomial"
+    pruning_begin: int = 0
+    pruning_end: int = 0
     init: str = "blockwise"
     init_rows: int = 64
     init_epochs: int = 2
@@ -176,6 +190,7 @@ class TrainSettings:
             "init": INITS,
             "placement": PLACES,
             "bank": BANK_KINDS,
+            "pruning_schedule": PRUNING_SCHEDULES,
             "dtype": DTYPES,
             "switch_strategy": STRATEGIES,
         }
@@ -204,6 +219,11 @@ class TrainSettings:
             raise UserError(
                 f"`static_steps` must be below total_steps, "
                 f"{self.total_steps}. Received: {self.static_steps}"
+            )
+        if self.pruning_end and self.pruning_end <= self.pruning_begin:
+            raise UserError(
+                "`pruning_end` must come after pruning_begin, "
+                f"{self.pruning_begin}. Received: {self.pruning_end}"
             )
         if self.range_test and (self.style != "cpt" or self.bit_pattern):
             raise UserError(

@@ -50,7 +50,7 @@ class Session:
         self.path = path
         self.shape = shape
         self.length = 0
-        self._model = _load(path, threads or cores(), builtin)
+        self._model = open_litert(path, threads or cores(), builtin)
         signatures = self._model.get_signature_list()
         missing = {PREFILL, DECODE, HEAD} - set(signatures)
         if missing:
@@ -278,7 +278,8 @@ def _aligned(size, dtype="float32"):
     return raw[start : start + 4 * size].view(dtype)
 
 
-def _load(path, threads, builtin):
+def open_litert(path, threads, builtin=False):
+    """A file as a `CompiledModel`; arguments as of `Session`."""
     require_litert()
     from ai_edge_litert.compiled_model import CompiledModel
     from ai_edge_litert.cpu_kernel_mode import CpuKernelMode

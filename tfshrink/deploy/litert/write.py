@@ -38,7 +38,6 @@ def check_litert(plan):
         plan: `Plan`.
     """
     for name, advice in (
-        ("pruning", "zeros among weights save nothing; heads and channels do"),
         ("kv", "its cache is exact"),
         ("exit", "every token runs all blocks"),
     ):
@@ -62,4 +61,5 @@ def litert_notes(decoder):
             native = native_bits(dense.bits, inputs, groups)
             if native != dense.bits:
                 notes[dense.bits] = f"{dense.bits} bits in int{native}"
-    return [notes[bits] for bits in sorted(notes)]
+    pruned = ["zeros are stored like all"] if decoder.plan.pruning else []
+    return [notes[bits] for bits in sorted(notes)] + pruned

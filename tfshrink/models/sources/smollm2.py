@@ -11,6 +11,7 @@ import zipfile
 from absl import logging
 
 from tfshrink.errors import UserError
+from tfshrink.files import cache_folder
 from tfshrink.models.sources.gguf_file import file_sha256
 from tfshrink.models.sources.gguf_file import GGUFSource
 
@@ -41,12 +42,6 @@ def open_smollm2():
     else:
         _fetch(path)
     return GGUFSource(path, name=NAME, sha256=FILE_SHA256)
-
-
-def cache_folder():
-    """Returns the folder that downloads are kept in."""
-    folder = os.environ.get("TFSHRINK_CACHE") or "~/.cache/tfshrink"
-    return pathlib.Path(folder).expanduser()
 
 
 def _verify(path):

@@ -1,0 +1,235 @@
+"""certify's work: plans, runs and exports on prompts no search has seen."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+import numpy as np
+
+from tfshrink.data.progress_bar import progress_bar
+from tfshrink.decoder_config import DecoderConfig
+from tfshrink.deploy.artefact import Artefact
+from tfshrink.deploy.artefact import digest
+from tfshrink.errors import UserError
+from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import command_line
+from tfshrink.files import sha256_json
+from tfshrink.files import write_json
+from tfshrink.models.load import load_model
+from tfshrink.plan import Plan
+from tfshrink.search.evaluator import run_identity
+from tfshrink.stl.certificate import certificate
+from tfshrink.stl.certificate import Verdict
+from tfshrink.stl.logit_judge import check_shown
+from tfshrink.stl.logit_judge import logit_signals
+from tfshrink.stl.plan_judge import check_observable
+from tfshrink.stl.plan_judge import PlanJudge
+from tfshrink.stl.reference import model_reference
+from tfshrink.stl.requirement import DEFAULTS
+from tfshrink.stl.requirement import Requirement
+from tfshrink.structure import plan_tensor
+
+SPLIT = "test"  # which no search, sensitivity or calibration reads
+PART = 16  # prompts that are judged at once
+FILE = "certificate.json"
+SEEN = ("jsd", "factual")  # of the default properties, by an artefact
+
+
+def certify(
+    subject,
+    plans,
+    *,
+    artifact=(),
+    reference_artifact=None,
+    prompts=300,
+    confidence=0.95,
+    output_file=FILE,
+    dry_run=False,
+):
+    """Counts how often plans violate a requirement, and bounds the rate.
+
+    Args:
+        subject: `Subject`.
+        plans: What `--plan` takes, several split by `;`; `None` with an
+            artefact.
+        artifact: Folders of bin/export, run as they are.
+        reference_artifact: An export that response times are relative to.
+        prompts: Prompts, at most.
+        confidence: With which all bounds hold together.
+        output_file: JSON file that takes the certificate.
+        dry_run: Judges one part of the prompts, writes nothing.
+
+    Returns:
+        The certificate, a dict.
+
+    Raises:
+        UserError: Anything the arguments got wrong.
+    """
+    if not 0.5 <= confidence < 1.0:
+        raise UserError(
+            f"`confidence` must lie in [.5, 1). Received: {confidence}"
+        )
+    if not plans and not artifact:
+        raise UserError(
+            "`plan` or `artifact` must say what is certified. Received: none"
+        )
+    requirement = outside = subject.requirement()
+    if artifact:
+        if subject.formula is None:
+            outside = Requirement(
+                " and ".join(f"({DEFAULTS[name]})" for name in SEEN),
+                relax=subject.relax_thresholds,
+            )
+        check_shown(outside, timed=reference_artifact is not None)
+    if plans:
+        check_observable(requirement)
+    elif not subject.workdir:
+        model = Artefact(artifact[0]).metadata["model"]
+        subject = dataclasses.replace(subject, model=model)
+    candidate = subject.candidate(plans or "32")
+    source = candidate.source
+    tokenizer = source.tokenizer()
+    text = subject.load_prompts(tokenizer, SPLIT, prompts)
+    requirement.check_lengths(text.lengths)
+    if dry_run:
+        text = text[:PART]
+    judges = [
+        _artefact_judge(folder, source, reference_artifact, outside)
+        for folder in artifact
+    ]
+    if plans:
+        judges += _plan_judges(subject, candidate, requirement)
+    model = load_model(source, dtype=subject.dtype)
+    verdicts = [verdict for verdict, *_ in judges]
+    with progress_bar("certify", len(text)) as show:
+        for start in range(0, len(text), PART):
+            part = text[start : start + PART]
+            reference = model_reference(model, part.tokens)
+            for verdict, own, signals_of in judges:
+                signals = signals_of(part, reference)
+                verdict.add(
+                    own.margins(signals, part.lengths),
+                    own.explain(signals, part.lengths),
+                )
+            done = min(start + PART, len(text))
+            show(done, int(text.lengths[:done].sum()))
+    found = certificate(
+        verdicts,
+        requirement=requirement,
+        prompts={
+            "count": len(text),
+            "tokens": text.tokens.shape[1],
+            "split": SPLIT,
+            "data": sorted(set(text.names)),
+            "text": text.identity,
+            "hash": sha256_json(text.tokens),
+        },
+        confidence=confidence,
+        more={
+            "model": source.identity,
+            "run": run_identity(candidate),
+            "environment": environment(),
+            "command": command_line(),
+        },
+    )
+    for plan in found["plans"]:
+        for row in plan["worst"]:
+            row["text"] = _shown(tokenizer, text, row["prompt"], row["token"])
+    if not dry_run:
+        write_json(output_file, found)
+    return found
+
+
+class _PlanJudges:
+    """Plans of one model, judged part by part of the prompts."""
+
+    def __init__(self, model, requirement):
+        self.model = model
+        self.more = requirement.signals
+        self._judge = self._part = None
+
+    def signals(self, plan, part, reference):
+        """Signals of a plan on a part of the prompts."""
+        if self._judge is None:
+            self._judge = PlanJudge(self.model, part, reference, more=self.more)
+        elif self._part is not part:
+            self._judge.look_at(part, reference)
+        self._part = part
+        bits = plan_tensor(self.model.config, plan)
+        return self._judge.measure(bits).signals
+
+
+def _plan_judges(subject, candidate, requirement):
+    """`(Verdict, Requirement, function)`s of plans.
+
+    The function takes prompts and reference and returns signals.
+    """
+    judges = _PlanJudges(candidate.load(subject.dtype), requirement)
+    for plan in candidate.plans:
+        identity = {"kind": "simulated plan", "plan_hash": plan.hash}
+        yield (
+            Verdict(plan.name, identity),
+            requirement,
+            functools.partial(judges.signals, plan),
+        )
+
+
+def _artefact_judge(folder, source, reference_artifact, requirement):
+    """The same of an export."""
+    from tfshrink.deploy.litert.session import Session
+
+    artefact = Artefact(folder)
+    config = artefact.metadata["config"]
+    if DecoderConfig.from_json(config) != source.config:
+        raise UserError(
+            "`artifact` must be of the model it is compared with, "
+            f"{source.name}. Received: {folder}, {config['name']}"
+        )
+    session = Session(artefact.path, config)
+    other = None
+    if reference_artifact:
+        reference = Artefact(reference_artifact)
+        other = Session(reference.path, reference.metadata["config"])
+
+    def seconds_of(tokens):
+        return step_seconds(session, tokens), step_seconds(other, tokens)
+
+    def logits_of(tokens):
+        session.reset()
+        return session.score(tokens)
+
+    verdict = Verdict(
+        pathlib.Path(folder).name,
+        {
+            "kind": "exported artefact",
+            "formula": str(requirement.formula),
+            "artefact_sha256": digest(artefact.path),
+            "plan_hash": Plan.from_json(artefact.metadata["plan"]).hash,
+        },
+    )
+    return (
+        verdict,
+        requirement,
+        lambda part, known: logit_signals(
+            logits_of, part, known, seconds_of=other and seconds_of
+        ),
+    )
+
+
+def step_seconds(session, tokens):
+    """Seconds of each token, one after the other, `(T,)`."""
+    session.reset()
+    found = []
+    for token in tokens:
+        start = time.perf_counter()
+        session.step(int(token))
+        found.append(time.perf_counter() - start)
+    return np.array(found)
+
+
+def _shown(tokenizer, text, prompt, token):
+    """The last words of a prompt up to the token in question."""
+    stop = int(text.lengths[prompt]) if token is None else token + 1
+    own = text.tokens[prompt, max(0, stop - 16) : stop]
+    return tokenizer.decode([int(t) for t in own])

@@ -1,0 +1,252 @@
+"""One evaluator for every search: what a plan costs and what it leaves."""
+
+import dataclasses
+import functools
+import pathlib
+
+import numpy as np
+
+from tfshrink.evaluation.cost import plan_cost
+from tfshrink.files import cache_folder
+from tfshrink.files import sha256_file
+from tfshrink.files import sha256_json
+from tfshrink.models.run import FINAL
+from tfshrink.plan import Plan
+from tfshrink.stl.plan_judge import check_observable
+from tfshrink.stl.plan_judge import PlanJudge
+from tfshrink.stl.reference import reference_run
+from tfshrink.structure import plan_tensor
+
+COSTS = ("bytes", "scaled_flops", "bit_operations")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is known of one plan.
+
+    Args:
+        plan: `Plan`.
+        cost: Dict of `plan_cost`.
+        margins: Dict of property to margins `(N,)`, one a prompt.
+        means: Means over all tokens, as `Judgement.means`.
+    """
+
+    plan: Plan
+    cost: dict
+    margins: dict
+    means: dict
+
+    @property
+    def worst(self):
+        """Dict of property to its smallest margin over the prompts."""
+        return {
+            name: float(np.min(values)) for name, values in self.margins.items()
+        }
+
+    @property
+    def margin(self):
+        """The smallest margin of all; from 0 on the plan is satisfied."""
+        return min(self.worst.values())
+
+    @property
+    def violation(self):
+        """How much all properties together lack; 0 if satisfied."""
+        return sum(max(0.0, -value) for value in self.worst.values())
+
+    @property
+    def satisfied_share(self):
+        """Share of the prompts that satisfy every property."""
+        least = np.min(list(self.margins.values()), axis=0)
+        return float(np.mean(least >= 0))
+
+    def value(self, objective):
+        """A number to minimise: a cost, or how little is left."""
+        if objective == "margin":
+            return -self.margin
+        if objective in self.means:
+            return self.means[objective]
+        return self.cost[objective]
+
+    def row(self):
+        """One flat dict for tables and files."""
+        return {
+            "plan": self.plan.name,
+            "hash": self.plan.hash,
+            **self.cost,
+            "margin": self.margin,
+            "satisfied": self.margin >= 0,
+            "satisfied_share": self.satisfied_share,
+            **{f"margin_{name}": own for name, own in self.worst.items()},
+            "perplexity": self.means["perplexity"],
+            "mean_jsd": self.means["jsd"],
+        }
+
+
+class Evaluator:
+    """Judges plans of one model or run against a requirement, each once.
+
+    Args:
+        candidate: `Candidate`: the model and its structure.
+        prompts: `Prompts` of the search.
+        requirement: `Requirement`.
+        dtype: Compute type.
+        more: Further signals to measure, as in `PlanJudge`.
+        cache: Folder of reference runs; `None` is the cache folder.
+
+    Attributes:
+        count: Plans that were run.
+
+    Example:
+        >>> evaluator = Evaluator(candidate, prompts, Requirement())
+        >>> evaluator(evaluator.plan([4] * 120 + [8])).satisfied_share
+    """
+
+    def __init__(
+        self,
+        candidate,
+        prompts,
+        requirement,
+        *,
+        dtype="float32",
+        more=(),
+        cache=None,
+    ):
+        check_observable(requirement)
+        requirement.check_lengths(prompts.lengths)
+        self.candidate = candidate
+        self.config = candidate.source.config
+        self.prompts = prompts
+        self.requirement = requirement
+        self.dtype = dtype
+        self.more = tuple({*more, *requirement.signals})
+        self.cache = cache or cache_folder() / "references"
+        self.count = 0
+        self._known = {}
+
+    @functools.cached_property
+    def reference(self):
+        """The `Reference` of the prompts."""
+        return reference_run(
+            self.candidate.source,
+            self.prompts,
+            dtype=self.dtype,
+            folder=self.cache,
+        )
+
+    @functools.cached_property
+    def model(self):
+        """The `Decoder`, loaded with the first plan."""
+        self.reference  # noqa: B018  before it: never two models at once
+        return self.candidate.load(self.dtype)
+
+    @functools.cached_property
+    def judge(self):
+        """The `PlanJudge` behind all evaluations."""
+        return PlanJudge(
+            self.model, self.prompts, self.reference, more=self.more
+        )
+
+    def measuring(self, *more):
+        """An evaluator of the same model that measures further signals."""
+        other = Evaluator(
+            self.candidate,
+            self.prompts,
+            self.requirement,
+            dtype=self.dtype,
+            more=(*self.more, *more),
+            cache=self.cache,
+        )
+        other.model = self.model
+        return other
+
+    def plan(self, bits, **fields):
+        """A `Plan` of the candidate's structure.
+
+        Args:
+            bits: One bit-width a layer group.
+            **fields: `pruning`, `heads`, `channels`, `name`.
+        """
+        precision = self.candidate.precision
+        return Plan(
+            bits=tuple(map(int, bits)),
+            layers=self.config.layers,
+            tied=self.config.tied,
+            group=precision.group,
+            activations=precision.activations,
+            **fields,
+        )
+
+    def uniform(self, bits):
+        """The plan with all layer groups at one bit-width."""
+        outside = 1 if self.config.tied else 2
+        return self.plan([bits] * (4 * self.config.layers + outside))
+
+    @functools.cached_property
+    def identity(self):
+        """What results rest on: model, run, requirement, prompts."""
+        return {
+            "model": self.candidate.source.identity,
+            "run": run_identity(self.candidate),
+            **self.requirement.to_json(),
+            "prompts": sha256_json(self.prompts.tokens),
+            "text": self.prompts.identity,
+            "dtype": self.dtype,
+            "group": self.candidate.precision.group,
+            "activations": self.candidate.precision.activations,
+        }
+
+    def cost(self, plan):
+        """`plan_cost` at the prompts' length, before anything is run."""
+        return self.candidate.cost(plan, self.prompts.tokens.shape[1])
+
+    @property
+    def reference_cost(self):
+        """Cost of the model as it is: no adapters, all at 16 bits."""
+        return plan_cost(
+            self.config,
+            self.uniform(16),
+            context=self.prompts.tokens.shape[1],
+        )
+
+    def __call__(self, plan, *, keep=False):
+        """Evaluates a plan.
+
+        Args:
+            plan: `Plan`.
+            keep: Keeps its run: plans that begin like it begin behind it.
+
+        Returns:
+            `Evaluation`.
+        """
+        if plan.hash in self._known and not keep:
+            known = self._known[plan.hash]
+            return dataclasses.replace(known, plan=plan)
+        bits = plan_tensor(self.config, plan)
+        measure = self.judge.keep if keep else self.judge.measure
+        found = self.evaluation(plan, measure(bits))
+        self.count += 1
+        self._known[plan.hash] = found
+        return found
+
+    def adopt(self):
+        """Keeps the run of the last plan: others begin behind it."""
+        self.judge.adopt()
+
+    def evaluation(self, plan, judgement):
+        """What a judgement of a plan comes to."""
+        return Evaluation(
+            plan=plan,
+            cost=self.cost(plan),
+            margins=self.requirement.margins(
+                judgement.signals, judgement.lengths
+            ),
+            means=judgement.means,
+        )
+
+
+def run_identity(candidate):
+    """SHA-256 of a run's weights, or `None` of a model without a run."""
+    if candidate.workdir is None:
+        return None
+    path = pathlib.Path(candidate.workdir) / "checkpoints" / FINAL
+    return sha256_file(path)

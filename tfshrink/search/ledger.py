@@ -1,0 +1,154 @@
+"""What a search has judged so far, kept where it survives a kill."""
+
+import pathlib
+
+from tfshrink.errors import UserError
+from tfshrink.files import sha256_json
+
+RECORD = "record"  # of a trial: what was found of its plan
+IDENTITY = "identity"  # of a study: what it is a search of
+HEARTBEAT = 30  # seconds; a worker silent for twice as long is gone
+
+
+class Ledger:
+    """An Optuna study that holds one record a judged plan.
+
+    Several processes, on one machine or many, may work on one study.
+
+    Args:
+        storage: URL as Optuna takes it, or the path of an SQLite file.
+        name: Name of the study.
+        identity: What the search is of; another study of that name is refused.
+        objectives: Names of what is to be small.
+        resume: Whether the study may be there already.
+
+    Raises:
+        UserError: The study is there and not to be resumed, is of another
+            model or search, or its database is locked, read-only or damaged.
+    """
+
+    def __init__(self, storage, name, identity, objectives, *, resume=False):
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.storage = storage
+        self._errors = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+        url = storage if "://" in storage else f"sqlite:///{storage}"
+        if url.startswith("sqlite:///"):
+            path = pathlib.Path(url.removeprefix("sqlite:///"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._clear_errors():
+            backend = optuna.storages.RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=2 * HEARTBEAT,
+            )
+            known = name in optuna.get_all_study_names(backend)
+            if known and not resume:
+                raise UserError(
+                    f"`storage` must not hold the study {name} yet; --resume "
+                    f"continues it. Received: {storage}"
+                )
+            self.study = optuna.create_study(
+                storage=backend,
+                study_name=name,
+                directions=["minimize"] * len(objectives),
+                load_if_exists=True,
+            )
+            self._check(identity, name)
+
+    def _check(self, identity, name):
+        digest = sha256_json(identity)
+        own = self.study.user_attrs.get(IDENTITY)
+        if own is None:
+            self.study.set_user_attr(IDENTITY, digest)
+        elif own != digest:
+            raise UserError(
+                f"`storage` holds a study {name} of another model, run, "
+                "formula, text or setting: name another --study_name. "
+                f"Received: {self.storage}"
+            )
+
+    def _clear_errors(self):
+        return _ClearErrors(self.storage, lambda: self._errors)
+
+    def records(self):
+        """What was found, a dict a plan, in the order of judging."""
+        from optuna.trial import TrialState
+
+        with self._clear_errors():
+            trials = self.study.get_trials(
+                deepcopy=False, states=(TrialState.COMPLETE,)
+            )
+        return [t.user_attrs[RECORD] for t in trials if RECORD in t.user_attrs]
+
+    def add(self, record, values):
+        """Keeps a record that no sampler asked for.
+
+        Args:
+            record: JSON dict.
+            values: Of the objectives.
+        """
+        import optuna
+
+        with self._clear_errors():
+            self.study.add_trial(
+                optuna.create_trial(values=values, user_attrs={RECORD: record})
+            )
+
+    def optimize(self, sampler, objective, total, seeds=()):
+        """Lets a sampler propose points until `total` records are there.
+
+        Args:
+            sampler: Function of the number of trials to an Optuna sampler.
+            objective: Function of a trial to `(record, values, constraints)`.
+            total: Number of records.
+            seeds: Dicts of parameters that are tried first.
+        """
+        import optuna
+        from optuna.trial import TrialState
+
+        def one(trial):
+            record, values, constraints = objective(trial)
+            trial.set_user_attr(RECORD, record)
+            for name, amount in constraints.items():
+                trial.set_constraint(name, amount)
+            return values
+
+        with self._clear_errors():
+            trials = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = sampler(trials)
+            if not trials:
+                for seed in seeds:
+                    self.study.enqueue_trial(seed)
+            self.study.optimize(
+                one,
+                callbacks=[
+                    optuna.study.MaxTrialsCallback(
+                        total, states=(TrialState.COMPLETE,)
+                    )
+                ],
+                n_trials=max(0, total - len(self.records())),
+            )
+
+
+class _ClearErrors:
+    """Errors of the database as one line that names it."""
+
+    def __init__(self, storage, kinds):
+        self.storage = storage
+        self.kinds = kinds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None or not isinstance(error, self.kinds()):
+            return False
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        raise UserError(
+            "`storage` must be an SQLite file, or the URL of a database, that "
+            f"can be read and written. Received: {self.storage} "
+            f"({str(cause).splitlines()[0]})"
+        ) from error

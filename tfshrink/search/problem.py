@@ -1,0 +1,112 @@
+"""What the search methods share: points in, records out, each plan once."""
+
+import numpy as np
+
+from tfshrink.errors import UserError
+
+
+class Problem:
+    """Judges points of a space and keeps what it finds.
+
+    Args:
+        evaluator: `Evaluator`.
+        space: `SearchSpace`.
+        settings: `SearchSettings`.
+        scores: Functions of a plan to further entries of its record (`f1`,
+            `latency`).
+
+    Attributes:
+        sensitivity: `Sensitivity`, or `None`.
+        progress: Called with the number of records.
+        shared: Whether other processes work on the same ledger.
+    """
+
+    def __init__(self, evaluator, space, settings, *, scores=()):
+        self.evaluator = evaluator
+        self.space = space
+        self.settings = settings
+        self.scores = scores
+        self.sensitivity = None
+        self.progress = lambda done: None
+        self.random = np.random.default_rng(settings.seed)
+        self.shared = False
+        self.ledger = None
+        self._known = {}
+
+    def join(self, ledger):
+        """Takes a `Ledger` for what is found, and what it holds already."""
+        self.ledger = ledger
+        self._known = {r["hash"]: r for r in ledger.records()}
+
+    def plan(self, point, name="plan"):
+        """The `Plan` of a point."""
+        bits, fields = self.space.fields(point)
+        return self.evaluator.plan(bits, name=name, **fields)
+
+    def record(self, point):
+        """What is found of a point, without keeping it."""
+        plan = self.plan(point)
+        if plan.hash in self._known:
+            return self._known[plan.hash]
+        found = self.evaluator(plan)
+        record = {
+            **found.row(),
+            "violation": found.violation,
+            "worst": found.worst,
+            "point": list(point),
+            "kl": found.means.get("kl"),
+        }
+        for score in self.scores:
+            record.update(score(plan))
+        self._known[plan.hash] = record
+        return record
+
+    def try_point(self, point):
+        """What is found of a point; a new one goes into the ledger.
+
+        Returns:
+            The record; `None` once as many were judged as were asked for.
+        """
+        plan = self.plan(point)
+        if plan.hash in self._known:
+            return self._known[plan.hash]
+        if self.left <= 0:
+            return None
+        record = self.record(point)
+        self.ledger.add(record, self.values(record))
+        self.progress(len(self._known))
+        return record
+
+    @property
+    def left(self):
+        """How many more plans may be judged."""
+        return self.settings.iterations - len(self._known)
+
+    def values(self, record):
+        """The objectives of a record, to be made small."""
+        from tfshrink.search.front import value
+
+        return [value(record, n) for n in self.settings.objective_names]
+
+    def holds(self, record):
+        """Whether a record is within the budget of the metric."""
+        settings = self.settings
+        if settings.metric == "stl":
+            return record["margin"] >= settings.budget
+        if settings.metric == "perplexity":
+            most = self.whole["perplexity"] * (1.0 + settings.budget)
+            return record["perplexity"] <= most
+        return record["f1"] >= self.whole["f1"] - settings.budget
+
+    @property
+    def whole(self):
+        """The record of the least compressed point."""
+        return self.try_point(self.space.start)
+
+    def check_start(self):
+        """Raises a `UserError` where no plan was judged at all."""
+        if self.whole is None:
+            raise UserError(
+                "`iterations` must leave room for the first plan. "
+                f"Received: {self.settings.iterations}"
+            )

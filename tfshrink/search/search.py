@@ -1,0 +1,314 @@
+"""search's work: from a model or a run to a front of plans."""
+
+import contextlib
+import csv
+import dataclasses
+import pathlib
+import time
+
+from tfshrink.data.progress_bar import progress_bar
+from tfshrink.errors import UserError
+from tfshrink.evaluation.results import build_results
+from tfshrink.evaluation.results import write_results
+from tfshrink.files import atomic_write
+from tfshrink.files import plain
+from tfshrink.plan import Plan
+from tfshrink.run_folder import RunFolder
+from tfshrink.search.front import front
+from tfshrink.search.global_pruning import global_levels
+from tfshrink.search.greedy import greedy
+from tfshrink.search.ledger import Ledger
+from tfshrink.search.pareto import pareto
+from tfshrink.search.problem import Problem
+from tfshrink.search.progressive import progressive
+from tfshrink.search.scores import score_functions
+from tfshrink.search.sensitivity import FILE
+from tfshrink.search.sensitivity import Sensitivity
+from tfshrink.search.space import SearchSpace
+
+METHODS = {"greedy": greedy, "pareto": pareto, "progressive": progressive}
+STUDY = "study.db"
+LOG = "log.csv"
+# Columns of the tables; what else a record holds is for resuming.
+SHOWN = (
+    "plan",
+    "effective_bits",
+    "bytes",
+    "compression",
+    "scaled_flops",
+    "bit_operations",
+    "margin",
+    "satisfied",
+    "satisfied_share",
+    "perplexity",
+    "mean_jsd",
+    "latency",
+    "f1",
+    "kl",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where a search keeps what it finds.
+
+    Args:
+        results_dir: Its folder; `None` is the next `runs/search-<n>`.
+        storage: SQLite file or URL of the study; `None` is a file in there. A
+            study that is there already is joined: several processes may.
+        study_name: Name of the study in it.
+        output_csv: A further copy of `front.csv`, or `None`.
+        overwrite: Replaces the search that is there.
+        resume: Continues the search that is there.
+    """
+
+    results_dir: str | None = None
+    storage: str | None = None
+    study_name: str = "search"
+    output_csv: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
+def search(
+    subject,
+    settings,
+    where,
+    *,
+    sensitivity_file=None,
+    skip_sensitivity=False,
+):
+    """Searches for plans that satisfy the requirement at the least cost.
+
+    Args:
+        subject: `Subject`.
+        settings: `SearchSettings`.
+        where: `Where`.
+        sensitivity_file: A file of bin/sensitivity; `None` takes the one in the
+            run folder, or measures.
+        skip_sensitivity: Does without: fewer bits count as more damage.
+
+    Returns:
+        `(results, folder)`: the dict of `results.json`, and the folder.
+
+    Raises:
+        UserError: Anything the arguments got wrong, before anything is
+            written where that can be known.
+    """
+    start = time.monotonic()
+    problem = prepare(subject, settings)
+    known = None
+    if not skip_sensitivity:
+        known = _known_sensitivity(subject, problem.evaluator, sensitivity_file)
+    folder = RunFolder(
+        where.results_dir,
+        name="search",
+        overwrite=where.overwrite,
+        resume=where.resume,
+    )
+    identity = {
+        **problem.evaluator.identity,
+        "settings": {**settings.to_json(), "iterations": None, "seed": None},
+    }
+    problem.join(
+        Ledger(
+            where.storage or str(folder.path / STUDY),
+            where.study_name,
+            identity,
+            settings.objective_names,
+            resume=where.resume or where.storage is not None,
+        )
+    )
+    problem.shared = where.storage is not None
+    folder.write(
+        "config.json",
+        {
+            "model": subject.model if not subject.workdir else None,
+            "run": subject.workdir,
+            "subject": dataclasses.asdict(subject),
+            "settings": settings.to_json(),
+            "identity": identity,
+        },
+    )
+    if not skip_sensitivity and known is None:
+        known = _measured(problem, folder)
+    problem.sensitivity = known
+    tokens = int(problem.evaluator.prompts.lengths.sum())
+    with progress_bar(settings.method, settings.iterations) as show:
+        problem.progress = lambda done: show(done, done * tokens)
+        METHODS[settings.method](problem)
+    seconds = time.monotonic() - start
+    return write_findings(problem, folder, where, seconds), str(folder.path)
+
+
+def prepare(subject, settings):
+    """The `Problem` of a subject, without a ledger yet."""
+    inside, outside = subject.trained_widths()
+    bits = settings.widths("bits", inside)
+    outer = settings.widths("embedding_bits", outside)
+    candidate = subject.candidate(_structure(settings, sorted({*bits, *outer})))
+    more = ("kl",) if "kl" in settings.objective_names else ()
+    own = dataclasses.replace(
+        subject, prompts=settings.prompts, tokens=settings.tokens
+    )
+    evaluator = own.evaluator(candidate, more=more)
+    scope = None
+    if settings.pruning_scope == "global":
+        scope = lambda level: global_levels(evaluator.model, level)  # noqa: E731
+    space = SearchSpace(
+        candidate.source.config,
+        bits,
+        outer,
+        pruning=settings.pruning_levels,
+        scope=scope,
+        structured=settings.structured,
+    )
+    return Problem(
+        evaluator, space, settings, scores=score_functions(evaluator, settings)
+    )
+
+
+def _structure(settings, widths):
+    """Plans that need all that the search may ask of the model."""
+    removing = ":heads=.5:channels=.5" if settings.structured else ""
+    return ";".join(f"{bits}{removing}" for bits in widths)
+
+
+def _known_sensitivity(subject, evaluator, path):
+    """The `Sensitivity` of a file, or `None` where none was named or found."""
+    if path is None:
+        path = pathlib.Path(subject.workdir or ".") / FILE
+        if not path.exists():
+            return None
+        with contextlib.suppress(UserError):  # of another model, then
+            return Sensitivity.load(path, evaluator.identity)
+        return None
+    return Sensitivity.load(path, evaluator.identity)
+
+
+def _measured(problem, folder):
+    """Measures the bits that the search may choose."""
+    from tfshrink.search.sweep import changes
+    from tfshrink.search.sweep import sweep
+
+    path = folder.path / FILE
+    if path.exists():  # of the search that is resumed
+        return Sensitivity.load(path, problem.evaluator.identity)
+    widths = sorted(
+        {
+            bits
+            for one in problem.space.variables
+            if one.kind == "bits"
+            for bits in one.options
+        },
+        reverse=True,
+    )
+    levels = [(p, "unstructured") for p in problem.settings.pruning_levels]
+    evaluator = problem.evaluator.measuring("kl")
+    total = len(list(changes(evaluator.uniform(16).names, widths, levels)))
+    tokens = int(evaluator.prompts.lengths.sum())
+    with progress_bar("sensitivity", total) as show:
+        found = sweep(
+            evaluator,
+            widths,
+            levels,
+            progress=lambda done: show(done, done * tokens),
+        )
+    found.save(path)
+    return found
+
+
+def predicted_seconds(subject, settings):
+    """How long a search will take, from one plan that is judged."""
+    problem = prepare(subject, settings)
+    evaluator = problem.evaluator
+    evaluator.judge.measure(None)
+    start = time.monotonic()
+    evaluator.judge.measure(None)
+    once = time.monotonic() - start
+    widths = {b for v in problem.space.variables for b in v.options}
+    sweep = 0.6 * len(problem.space.groups) * len(widths) * once
+    return {
+        "variables": len(problem.space),
+        "prompts": len(evaluator.prompts),
+        "seconds_a_plan": once,
+        "sensitivity_seconds": sweep,
+        "search_seconds": settings.iterations * once,
+    }
+
+
+def write_findings(problem, folder, where, seconds):
+    """Writes front, plans, log and plot; returns the `results.json`."""
+    from tfshrink.report.front_plot import draw_front
+
+    records = problem.ledger.records()
+    objectives = problem.settings.objective_names
+    chosen, feasible = front(records, objectives)
+    plans = []
+    for number, record in enumerate(chosen, 1):
+        plan = problem.plan(record["point"], name=f"front-{number:02d}")
+        plan.save(folder.path / "plans" / f"{plan.name}.json")
+        plans.append({**record, "plan": plan.name, "plan_json": plan.to_json()})
+    _forget_others(folder.path / "plans", [row["plan"] for row in plans])
+    _write_csv(folder.path / "front.csv", plans)
+    _write_csv(folder.path / LOG, records)
+    if where.output_csv:
+        _write_csv(where.output_csv, plans)
+    draw_front(records, chosen, objectives, folder.path / "front.png")
+    evaluator = problem.evaluator
+    reference = {
+        **evaluator.reference_cost,
+        "perplexity": evaluator.judge.reference_perplexity,
+    }
+    results = build_results(
+        evaluator.candidate.source.name,
+        reference,
+        [
+            {
+                **{k: v for k, v in row.items() if k != "plan_json"},
+                "name": row["plan"],
+                "plan": row["plan_json"],
+                "cost_ratio": reference["scaled_flops"] / row["scaled_flops"],
+            }
+            for row in plans
+        ],
+        seconds=seconds,
+        search={
+            "feasible": feasible,
+            "judged": len(records),
+            "objectives": objectives,
+            "method": problem.settings.method,
+            "requirement": evaluator.requirement.to_json(),
+            "prompts": len(evaluator.prompts),
+            "judge_blocks": evaluator.judge.blocks,
+        },
+    )
+    write_results(folder.path / "results.json", results)
+    return results
+
+
+def _forget_others(folder, names):
+    """Removes plans of an earlier front of the same search."""
+    for path in folder.glob("front-*.json") if folder.exists() else ():
+        if path.stem not in names:
+            path.unlink()
+
+
+def _write_csv(path, rows):
+    keys = [key for key in SHOWN if any(key in row for row in rows)]
+    more = {k for row in rows for k in row if k.startswith("margin_")}
+    keys += sorted(more) + ["hash"]
+    with atomic_write(path) as file:
+        writer = csv.DictWriter(file, keys, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(plain(row) for row in rows)
+
+
+def best_plan(results):
+    """The `Plan` that is the cheapest of those that satisfy, or `None`."""
+    if not results["search"]["feasible"] or not results["plans"]:
+        return None
+    first = results["search"]["objectives"][0]
+    rows = results["plans"]
+    row = rows[0] if first != "margin" else rows[-1]
+    return Plan.from_json(row["plan"])
