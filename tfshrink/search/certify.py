@@ -28,6 +28,7 @@ from tfshrink.stl.plan_judge import PlanJudge
 from tfshrink.stl.reference import model_reference
 from tfshrink.stl.requirement import DEFAULTS
 from tfshrink.stl.requirement import Requirement
+from tfshrink.stl.streamed import streamed_signals
 from tfshrink.structure import plan_tensor
 
 SPLIT = "test"  # which no search, sensitivity or calibration reads
@@ -44,6 +45,7 @@ def certify(
     reference_artifact=None,
     prompts=300,
     confidence=0.95,
+    stream=False,
     output_file=FILE,
     dry_run=False,
 ):
@@ -57,6 +59,8 @@ def certify(
         reference_artifact: An export that response times are relative to.
         prompts: Prompts, at most.
         confidence: With which all bounds hold together.
+        stream: Holds one block of a `model` in memory at a time, for models
+            that do not fit.
         output_file: JSON file that takes the certificate.
         dry_run: Judges one part of the prompts, writes nothing.
 
@@ -94,26 +98,19 @@ def certify(
     requirement.check_lengths(text.lengths)
     if dry_run:
         text = text[:PART]
+    if stream:
+        _check_stream(subject, plans, artifact)
     judges = [
         _artefact_judge(folder, source, reference_artifact, outside)
         for folder in artifact
     ]
-    if plans:
-        judges += _plan_judges(subject, candidate, requirement)
-    model = load_model(source, dtype=subject.dtype)
-    verdicts = [verdict for verdict, *_ in judges]
-    with progress_bar("certify", len(text)) as show:
-        for start in range(0, len(text), PART):
-            part = text[start : start + PART]
-            reference = model_reference(model, part.tokens)
-            for verdict, own, signals_of in judges:
-                signals = signals_of(part, reference)
-                verdict.add(
-                    own.margins(signals, part.lengths),
-                    own.explain(signals, part.lengths),
-                )
-            done = min(start + PART, len(text))
-            show(done, int(text.lengths[:done].sum()))
+    if stream:
+        verdicts = _streamed(subject, candidate, requirement, text)
+    else:
+        if plans:
+            judges += _plan_judges(subject, candidate, requirement)
+        model = load_model(source, dtype=subject.dtype)
+        verdicts = _judged(judges, model, text)
     found = certificate(
         verdicts,
         requirement=requirement,
@@ -139,6 +136,61 @@ def certify(
     if not dry_run:
         write_json(output_file, found)
     return found
+
+
+def _check_stream(subject, plans, artifact):
+    """Raises a `UserError` for what cannot be streamed."""
+    if subject.workdir or artifact or not plans:
+        raise UserError(
+            "`stream` takes plans of a model: what a run or an export holds "
+            f"comes whole. Received: {subject.workdir or artifact or 'no plan'}"
+        )
+
+
+def _streamed(subject, candidate, requirement, text):
+    """Verdicts of plans, one block of the model in memory at a time."""
+    layers = candidate.source.config.layers
+    tokens = int(text.lengths.sum())
+    with progress_bar("blocks", layers) as show:
+        found = streamed_signals(
+            candidate.source,
+            candidate.precision,
+            candidate.plans,
+            text,
+            dtype=subject.dtype,
+            scales=subject.scales,
+            progress=lambda done: show(done, done * tokens),
+        )
+    verdicts = []
+    for plan, signals in zip(candidate.plans, found, strict=True):
+        verdict = Verdict(plan.name, _plan_identity(plan))
+        verdict.add(
+            requirement.margins(signals, text.lengths),
+            requirement.explain(signals, text.lengths),
+        )
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _judged(judges, model, text):
+    """Verdicts of all judges, part by part of the prompts."""
+    with progress_bar("certify", len(text)) as show:
+        for start in range(0, len(text), PART):
+            part = text[start : start + PART]
+            reference = model_reference(model, part.tokens)
+            for verdict, own, signals_of in judges:
+                signals = signals_of(part, reference)
+                verdict.add(
+                    own.margins(signals, part.lengths),
+                    own.explain(signals, part.lengths),
+                )
+            done = min(start + PART, len(text))
+            show(done, int(text.lengths[:done].sum()))
+    return [verdict for verdict, *_ in judges]
+
+
+def _plan_identity(plan):
+    return {"kind": "simulated plan", "plan_hash": plan.hash}
 
 
 class _PlanJudges:
@@ -167,9 +219,8 @@ def _plan_judges(subject, candidate, requirement):
     """
     judges = _PlanJudges(candidate.load(subject.dtype), requirement)
     for plan in candidate.plans:
-        identity = {"kind": "simulated plan", "plan_hash": plan.hash}
         yield (
-            Verdict(plan.name, identity),
+            Verdict(plan.name, _plan_identity(plan)),
             requirement,
             functools.partial(judges.signals, plan),
         )

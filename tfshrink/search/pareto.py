@@ -76,7 +76,7 @@ def first_points(problem):
     """Points that are best if what each level costs added up.
 
     Returns:
-        A list of points, the least compressed first.
+        A list of points, the least and the most compressed first.
     """
     settings, space = problem.settings, problem.space
     if not settings.seeds or settings.sampler == "random":
@@ -88,4 +88,7 @@ def first_points(problem):
     knapsack = Knapsack(
         space.damage(problem.sensitivity), [own[-1] - own for own in price]
     )
-    return knapsack.spread(settings.seeds)
+    count = min(settings.seeds, max(2, settings.iterations // 2))
+    points = knapsack.spread(count)
+    # Both ends first: a search that is stopped early has seen them.
+    return [*points[:1], *points[-1:], *points[1:-1]][: len(points)]
