@@ -1,14 +1,21 @@
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.test_case import TestCase
+from tfshrink.stl.parse import parse
+from tfshrink.stl.requirement import DEFAULT
+from tfshrink.stl.requirement import read_formula
+from tfshrink.stl.requirement import Requirement
 from tfshrink.training.command import load_config
 from tfshrink.training.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+FORMULAS = [path for path in CONFIGS if path.name.startswith("stl_")]
+TRAINING = [path for path in CONFIGS if path not in FORMULAS]
 BINARIES = sorted(path for path in (ROOT / "bin").iterdir() if path.is_file())
 
 
@@ -40,18 +47,33 @@ def defined_in(binary):
 
 
 class ConfigsTest(TestCase):
-    def test_every_config_holds_valid_settings(self):
-        for path in CONFIGS:
+    def test_every_config_of_training_holds_valid_settings(self):
+        for path in TRAINING:
             values = load_config(str(path))
             settings = TrainSettings(**values).to_json()
             self.assertEqual({name: settings[name] for name in values}, values)
 
+    def test_every_formula_can_be_read_and_required(self):
+        names = [path.name for path in FORMULAS]
+        self.assertContainsSubset(["stl_default.py", "stl_strict.py"], names)
+        for path in FORMULAS:
+            values = runpy.run_path(str(path))["get_config"]()
+            self.assertEqual(list(values), ["formula"], path.name)
+            formula = read_formula(path)
+            self.assertEqual(formula, parse(values["formula"]))
+            self.assertEqual(Requirement(path).formula, formula)
+
+    def test_the_default_formula_is_that_of_its_config(self):
+        values = runpy.run_path(str(ROOT / "configs/stl_default.py"))
+        self.assertEqual(values["get_config"]()["formula"], DEFAULT)
+
     def test_every_configs_docstring_gives_its_command(self):
-        for path in CONFIGS:
-            text = path.read_text()
-            self.assertStartsWith(text, '"""', path.name)
-            manual = text.split('"""')[1]
-            self.assertIn(f"--config=configs/{path.name}", manual)
+        for paths, flag in ((TRAINING, "config"), (FORMULAS, "formula")):
+            for path in paths:
+                text = path.read_text()
+                self.assertStartsWith(text, '"""', path.name)
+                manual = text.split('"""')[1]
+                self.assertIn(f"--{flag}=configs/{path.name}", manual)
 
 
 class CommandsTest(TestCase):

@@ -24,6 +24,7 @@ CORE = (
     "tests/ops",
     "tests/plan_test.py",
     "tests/run_folder_test.py",
+    "tests/stl/plan_judge_test.py",
     "tests/test_case_test.py",
     "tests/training/devices_test.py",
     "tests/training/fit_test.py",

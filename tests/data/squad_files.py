@@ -1,4 +1,4 @@
-"""Small SQuAD data in the formats of its sources, for the tests."""
+"""Small data in the formats of its sources, for the tests: SQuAD and others."""
 
 import json
 import os
@@ -106,6 +106,39 @@ def write_text_set(data_dir, name, splits, file_format="tfrecord"):
                 for number, text in enumerate(texts)
             ]
             for split, texts in splits.items()
+        },
+    )
+
+
+def write_questions(data_dir, questions, file_format="tfrecord"):
+    """Prepares `(question, answer)` pairs as TFDS prepares `truthful_qa`."""
+    import tensorflow_datasets as tfds
+
+    text = tfds.features.Text
+    _write(
+        data_dir,
+        file_format,
+        name="truthful_qa",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(
+            {
+                "question": text(),
+                "best_answer": text(),
+                "correct_answers": tfds.features.Sequence(text()),
+            }
+        ),
+        split_datasets={
+            "validation": [
+                (
+                    number,
+                    {
+                        "question": question,
+                        "best_answer": answer,
+                        "correct_answers": [answer, answer.upper()],
+                    },
+                )
+                for number, (question, answer) in enumerate(questions)
+            ]
         },
     )
 

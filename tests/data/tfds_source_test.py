@@ -4,6 +4,7 @@ import socket
 from unittest import mock
 
 import pytest
+from absl.testing import parameterized
 
 from tests.data import squad_files
 from tests.test_case import TestCase
@@ -40,15 +41,6 @@ class TfdsSourceTest(TestCase):
             read("array_record_news", "train", data_dir=self.folder), train
         )
         self.assertGreater(len(train), 40)
-
-    def test_our_splits_divide_the_training_set(self):
-        squad_files.write_text_set(self.folder, "news", {"train": TEXTS})
-        parts = [
-            read("news", split, data_dir=self.folder)
-            for split in ("train", "calibrate", "search", "test")
-        ]
-        self.assertCountEqual(sum(parts, []), TEXTS)
-        self.assertTrue(all(parts))
 
     def test_nested_fields(self):
         for number, file_format in enumerate(("tfrecord", "array_record")):
@@ -90,7 +82,7 @@ class TfdsSourceTest(TestCase):
         )
         no_proxy = mock.patch("urllib.request.getproxies", return_value={})
         with offline, no_proxy:
-            for name in ("lm1b", "wikitext", "squad"):
+            for name in ("lm1b", "wikitext", "truthful_qa", "squad"):
                 with self.assertRaisesRegex(UserError, "use pydoc") as caught:
                     read(name, "train", data_dir=self.folder)
                 self.assertNotIn("\n", str(caught.exception))
@@ -108,4 +100,21 @@ class TfdsSourceTest(TestCase):
             self.assertNotIn("test", shares)
         self.assertIn("test", choose("test", ("train",))[1])
         with self.assertRaisesRegex(UserError, "`split` must be one of"):
-            choose("train", ("test",))
+            choose("train", ("test", "validation"))
+        with self.assertRaisesRegex(UserError, "Did you mean `search`"):
+            choose("serch", ("generation",))
+
+    @parameterized.parameters("train", "validation", "generation")
+    def test_a_lone_split_of_any_name_is_divided(self, name):
+        squad_files.write_text_set(self.folder, "news", {name: TEXTS})
+        parts = {
+            split: read("news", split, data_dir=self.folder)
+            for split in ("train", "calibrate", "search", "test")
+        }
+        self.assertCountEqual(sum(parts.values(), []), TEXTS)
+        self.assertTrue(all(parts.values()))
+        self.assertEqual(official_split("search", (name,))[0], name)
+
+    @parameterized.parameters("validation", "generation")
+    def test_a_lone_split_is_whole_under_its_own_name(self, name):
+        self.assertEqual(official_split(name, (name,)), (name, None))

@@ -14,6 +14,7 @@ from tfshrink.ops import attention
 from tfshrink.ops import rotary
 from tfshrink.ops.attention import attend
 from tfshrink.ops.attention import attend_causal
+from tfshrink.ops.attention import causal_maps
 
 
 def random_inputs(heads, kv_heads, length=5, cached=7):
@@ -90,6 +91,60 @@ class AttentionTest(TestCase):
             ops.convert_to_tensor(mask),
         )
         self.assertTrue(np.isfinite(to_numpy(out)).all())
+
+
+class CausalMapsTest(TestCase):
+    @parameterized.product(theta=(1e4, 10.0), grouped=((4, 4), (4, 2), (6, 1)))
+    def test_weights_and_output_match_numpy(self, theta, grouped):
+        heads, kv_heads = grouped
+        query, key, value, _ = random_inputs(heads, kv_heads, 7, 7)
+        flat = [x.reshape(2, 7, -1) for x in (query, key, value)]
+        places, inverse = np.arange(7)[None], rotary.frequencies(4, theta)
+        rotation = rotary.tables(places, inverse)
+        query, key = (oracles.rotate(x, places, inverse) for x in (query, key))
+        found, weights = causal_maps(*flat, 4, rotation)
+        mask = np.tri(7, dtype=bool)
+        both = np.stack([mask, mask])
+        expected = oracles.attention(query, key, value, both)
+        self.assertAllClose(
+            found, expected.reshape(2, 7, -1), rtol=1e-5, atol=1e-5
+        )
+        self.assertEqual(tuple(weights.shape), (2, heads, 7, 7))
+        for row, head in np.ndindex(2, heads):
+            own = key[row, :, head // (heads // kv_heads)]
+            scores = query[row, :, head] @ own.T / 2.0  # the root of 4
+            wanted = oracles.softmax(np.where(mask, scores, -np.inf))
+            self.assertAllClose(
+                to_numpy(weights)[row, head], wanted, rtol=1e-5, atol=1e-6
+            )
+
+    def test_rows_are_shares_of_what_came_before(self):
+        query, key, value, _ = random_inputs(4, 2, 300, 300)
+        flat = [x.reshape(2, 300, -1) for x in (query, key, value)]
+        found, weights = causal_maps(*flat, 4)
+        weights = to_numpy(weights)
+        self.assertAllClose(weights.sum(-1), np.ones((2, 4, 300)), atol=1e-5)
+        self.assertAllEqual(weights, np.tril(weights))
+        self.assertGreaterEqual(weights.min(), 0.0)
+        # At a length where queries go in two blocks.
+        self.assertAllClose(
+            found,
+            attend_causal(*map(ops.convert_to_tensor, flat), 4),
+            atol=1e-5,
+        )
+
+    def test_bfloat16_keeps_its_type(self):
+        query, key, value, _ = random_inputs(4, 2, 6, 6)
+        flat = [
+            ops.cast(x.reshape(2, 6, -1), "bfloat16")
+            for x in (query, key, value)
+        ]
+        wide = causal_maps(*[ops.cast(x, "float32") for x in flat], 4)
+        for found, wanted in zip(causal_maps(*flat, 4), wide, strict=True):
+            self.assertIn("bfloat16", str(found.dtype))
+            self.assertAllClose(
+                ops.cast(found, "float32"), wanted, rtol=0.05, atol=0.03
+            )
 
 
 def plain(query, key, value, mask):

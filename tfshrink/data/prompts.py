@@ -1,6 +1,7 @@
 """Prompts that a compressed model is compared with its reference on."""
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -83,7 +84,9 @@ def load_prompts(data, tokenizer, *, split, count=16, length=64):
             raise UserError(
                 f"`{name}` must be at least {least}. Received: {value}"
             )
-    parts = [part.strip() for part in data.split("+")]
+    parts = [data]
+    if not os.path.isfile(data):
+        parts = [part.strip() for part in data.split("+")]
     shares = [len(own) for own in np.array_split(np.arange(count), len(parts))]
     rows, names, texts = [], [], []
     for part, share in zip(parts, shares, strict=True):

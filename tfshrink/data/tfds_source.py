@@ -72,12 +72,13 @@ def official_split(split, available):
     shares = TRAIN_SHARES if held_out else LONE_SHARES
     if "train" in available and split in shares:
         return "train", shares
+    lone = len(available) == 1 and "test" not in available
+    if lone and split in LONE_SHARES:
+        return next(iter(available)), LONE_SHARES
     if split == "test" and held_out:
         return held_out[0], None
     if split in available:
         return split, None
-    if len(available) == 1 and split in LONE_SHARES:
-        return next(iter(available)), LONE_SHARES
     raise unknown_choice("split", split, {*available, *shares})
 
 

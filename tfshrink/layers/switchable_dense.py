@@ -115,7 +115,7 @@ class SwitchableDense(keras.layers.Layer):
         """Whether an adapter works beside the kernel."""
         return (
             bits is not None
-            and not self.resolved
+            and not (self.resolved and not self.precision.activations)
             and self.adapters is not None
             and self.precision.placement == "side"
         )

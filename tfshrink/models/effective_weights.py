@@ -128,7 +128,8 @@ def resolved_values(layer, bits):
     if hasattr(layer, "table"):
         return [layer.head(split(bits)[0])]
     bits, removed, pruned = split(bits)
-    side = layer.has_side_adapter(bits)
+    # Rounded inputs meet factors that are rounded too: those stay beside.
+    side = layer.has_side_adapter(bits) and not layer.precision.activations
     delta = layer.adapters.delta(bits) if side else None
     values = [layer.kernel_at(bits, delta, pruned)]
     if layer.bias is not None:

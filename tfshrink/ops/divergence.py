@@ -127,10 +127,13 @@ def _probabilities(logits):
 def _jensen_shannon(p, q):
     # log(2 p / (p + q)) as log1p of a difference, exact where both are alike.
     both = p + q
-    d = (p - q) / ops.where(both > 0.0, both, 1.0)
-    # At the ends one of the logarithms is infinite and its factor 0.
-    inside = ops.clip(d, -0.9999999, 0.9999999)
-    terms = p * ops.log1p(inside) + q * ops.log1p(-inside)
+    both = ops.where(both > 0.0, both, 1.0)
+    # At the ends one of the logarithms is infinite and its factor 0. XLA gets
+    # log1p(d) and log1p(-d) of one d wrong where it vectorizes them (CPU).
+    ours, theirs = (
+        ops.clip(d / both, -0.9999999, 0.9999999) for d in (p - q, q - p)
+    )
+    terms = p * ops.log1p(ours) + q * ops.log1p(theirs)
     return ops.maximum(0.5 * row_sum(terms)[..., 0], 0.0)
 
 

@@ -1,0 +1,1 @@
+"""Sensitivity, search and certificates of plans."""

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from tfshrink.stl.formula import Always
+from tfshrink.stl.formula import Predicate
+
 
 def is_dominated(values):
     """Which rows another row beats, all numbers to be small.
@@ -45,6 +48,44 @@ def front(rows, objectives):
 def value(row, objective):
     """A row's number of an objective, to be made small."""
     return -row["margin"] if objective == "margin" else row[objective]
+
+
+def cheapest_if_relaxed(rows, requirement, shares, cost="bytes"):
+    """How far the cheapest satisfied plan moves with the thresholds.
+
+    Args:
+        rows: Dicts with `worst` margins by property, and costs.
+        requirement: `Requirement` that they were judged by, unrelaxed or not.
+        shares: By how much more its thresholds give way.
+        cost: What is to be small.
+
+    Returns:
+        List of `{"relax", cost, "plan hash"}`; the cost is `None` where no plan
+        is satisfied, and the list empty where a property is more than `always`
+        of one comparison: its margin then does not move with its threshold.
+    """
+    thresholds = {}
+    for name, formula in requirement.properties.items():
+        inner = getattr(formula, "child", None)
+        plain = isinstance(formula, Always) and isinstance(inner, Predicate)
+        if not plain:
+            return []
+        thresholds[name] = abs(inner.threshold)
+    found = []
+    for share in shares:
+        held = [
+            row
+            for row in rows
+            if all(
+                row["worst"][name] + share * own >= 0
+                for name, own in thresholds.items()
+            )
+        ]
+        best = min(held, key=lambda row: row[cost], default={})
+        found.append(
+            {"relax": share, cost: best.get(cost), "hash": best.get("hash")}
+        )
+    return found
 
 
 def hypervolume(points, reference):

@@ -1,32 +1,40 @@
 """Compresses step by step, the least sensitive first."""
 
 
-def greedy(problem):
+def greedy(problem, point=None, *, limit=None):
     """Takes every step, in the order of what it costs, that the budget allows.
 
-    From the least compressed plan on, each step takes one variable one level
-    down; steps that cost the least for what they save come first. A step that
-    breaks the budget is taken back, and its variable stays where it is.
+    Each step takes one variable one level down; steps that cost the least for
+    what they save come first. A step that breaks the budget is taken back, and
+    its variable stays where it is.
 
     Args:
         problem: `Problem`.
+        point: A point that holds, to begin with; `None` is the least compressed
+            one.
+        limit: Steps to try, at most; `None` tries all.
 
     Returns:
         The last point that holds, or `None`.
     """
-    point = problem.space.start
-    if not problem.holds(problem.whole):
-        return None
-    frozen = set()
-    for place in ordered_steps(problem):
-        if place in frozen:
+    if point is None:
+        point = problem.space.start
+        if not problem.holds(problem.whole):
+            return None
+    frozen, tried = set(), 0
+    for place, level in ordered_steps(problem):
+        # Steps that the first point has taken, or that one before it has not.
+        if place in frozen or point[place] != level - 1:
             continue
-        next_point = problem.space.moved(point, place)
-        record = problem.try_point(next_point)
+        if limit is not None and tried >= limit:
+            break
+        candidate = problem.space.moved(point, place)
+        record = problem.try_point(candidate)
         if record is None:
             break
+        tried += 1
         if problem.holds(record):
-            point = next_point
+            point = candidate
             problem.evaluator.adopt()
         else:
             frozen.add(place)
@@ -36,7 +44,8 @@ def greedy(problem):
 def ordered_steps(problem):
     """Variables by what a step of theirs costs for what it saves.
 
-    A variable comes once for each step it can take.
+    Returns:
+        A list of `(place, level)`: the variable, and the level it comes to.
     """
     steps = []
     damage = problem.space.damage(problem.sensitivity)
@@ -50,7 +59,7 @@ def ordered_steps(problem):
             # A variable takes its steps in order.
             worst = max(worst, cost)
             steps.append((worst, place, level))
-    return [place for _, place, _ in sorted(steps)]
+    return [(place, level) for _, place, level in sorted(steps)]
 
 
 def savings(problem, place):

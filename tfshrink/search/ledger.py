@@ -7,6 +7,7 @@ from tfshrink.files import sha256_json
 
 RECORD = "record"  # of a trial: what was found of its plan
 IDENTITY = "identity"  # of a study: what it is a search of
+PATIENCE = 20  # seconds that a locked SQLite file is waited for
 HEARTBEAT = 30  # seconds; a worker silent for twice as long is gone
 
 
@@ -41,8 +42,15 @@ class Ledger:
         with self._clear_errors():
             backend = optuna.storages.RDBStorage(
                 url,
+                # Others that write at the same time are waited for.
+                engine_kwargs={"connect_args": {"timeout": PATIENCE}}
+                if url.startswith("sqlite")
+                else None,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=2 * HEARTBEAT,
+                heartbeat_stale_trial_callback=(
+                    optuna.storages.RetryHeartbeatStaleTrialCallback()
+                ),
             )
             known = name in optuna.get_all_study_names(backend)
             if known and not resume:
@@ -97,17 +105,26 @@ class Ledger:
                 optuna.create_trial(values=values, user_attrs={RECORD: record})
             )
 
-    def optimize(self, sampler, objective, total, seeds=()):
-        """Lets a sampler propose points until `total` records are there.
+    def start(self, sampler, points=()):
+        """Sets the sampler of `run`, and what a new study begins with.
 
         Args:
             sampler: Function of the number of trials to an Optuna sampler.
-            objective: Function of a trial to `(record, values, constraints)`.
-            total: Number of records.
-            seeds: Dicts of parameters that are tried first.
+            points: Dicts of parameters that are tried first.
         """
-        import optuna
-        from optuna.trial import TrialState
+        with self._clear_errors():
+            trials = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = sampler(trials)
+            for point in points if not trials else ():
+                self.study.enqueue_trial(point)
+
+    def run(self, objective, point=None):
+        """Runs one trial: one that waits, or what the sampler proposes.
+
+        Args:
+            objective: Function of a trial to `(record, values, constraints)`.
+            point: Parameters that wait from now on, or `None`.
+        """
 
         def one(trial):
             record, values, constraints = objective(trial)
@@ -117,20 +134,9 @@ class Ledger:
             return values
 
         with self._clear_errors():
-            trials = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = sampler(trials)
-            if not trials:
-                for seed in seeds:
-                    self.study.enqueue_trial(seed)
-            self.study.optimize(
-                one,
-                callbacks=[
-                    optuna.study.MaxTrialsCallback(
-                        total, states=(TrialState.COMPLETE,)
-                    )
-                ],
-                n_trials=max(0, total - len(self.records())),
-            )
+            if point is not None:
+                self.study.enqueue_trial(point)
+            self.study.optimize(one, n_trials=1)
 
 
 class _ClearErrors:

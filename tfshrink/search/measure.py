@@ -1,11 +1,13 @@
 """sensitivity's work: from a model or a run to a file and a heat map."""
 
 import pathlib
+import time
 
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import UserError
 from tfshrink.search.fisher import Fisher
 from tfshrink.search.sensitivity import FILE
+from tfshrink.search.settings import SearchSettings
 from tfshrink.search.sweep import changes
 from tfshrink.search.sweep import sweep
 
@@ -60,7 +62,6 @@ def sensitivity(
     fisher = None
     if estimate:
         text = subject.load_prompts(candidate.source.tokenizer(), "calibrate")
-        evaluator.reference  # noqa: B018  before the model is loaded
         fisher = Fisher(evaluator.model, text, passes=1)
     tokens = int(evaluator.prompts.lengths.sum())
     with progress_bar("sensitivity", total) as show:
@@ -78,10 +79,7 @@ def sensitivity(
 
 def _predicted(evaluator, total):
     """Seconds that a sweep of `total` changes will take, about."""
-    import time
-
-    plan = evaluator.uniform(16)
-    evaluator(plan, keep=True)
+    evaluator.judge.measure(None)  # compiles
     start = time.monotonic()
     evaluator.judge.measure(None)
     # From a block in the middle on, on average; the head every time.
@@ -93,8 +91,6 @@ def _default_path(subject):
 
 
 def _widths(text):
-    from tfshrink.search.settings import SearchSettings
-
     return SearchSettings(bits=text).widths("bits")
 
 

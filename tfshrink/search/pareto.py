@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tfshrink.search.greedy import cost_name
+from tfshrink.search.greedy import greedy
 from tfshrink.search.greedy import savings
 from tfshrink.search.knapsack import Knapsack
 
@@ -31,8 +33,11 @@ def sampler(settings, trials=0, *, shared=False):
 
 
 def pareto(problem):
-    """Proposes plans until as many were judged as were asked for.
+    """Finds a front: knapsack first, then greedy steps, then the sampler.
 
+    The solutions of the knapsack come first. From the cheapest of them that
+    satisfies the requirement greedy steps lead down to where it breaks; what is
+    left of the iterations the sampler proposes, which has seen all of that.
     Every property is one constraint; where nothing is feasible the samplers
     prefer what violates least.
 
@@ -42,34 +47,74 @@ def pareto(problem):
     Returns:
         `None`: the front is what the ledger holds.
     """
-    variables = problem.space.variables
+    own = _Trials(problem)
+    points = first_points(problem)
+    problem.ledger.start(
+        lambda trials: sampler(problem.settings, trials, shared=problem.shared),
+        [own.parameters(point) for point in points],
+    )
+    while problem.left > 0 and not own.knows(points):
+        own.run()
+    held = [point for point in points if own.satisfied(point)]
+    if held:
+        problem.submit = own.submit
+        cheapest = min(held, key=lambda point: own.cost(point))
+        greedy(problem, cheapest, limit=problem.left // 2)
+    while problem.left > 0:
+        own.run()
 
-    def objective(trial):
+
+class _Trials:
+    """The points of a problem as trials of its ledger's study."""
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.variables = problem.space.variables
+        self.name = cost_name(problem.settings)
+
+    def parameters(self, point):
+        """What a trial needs to be a point."""
+        return {
+            one.name: int(level)
+            for one, level in zip(self.variables, point, strict=True)
+            if len(one.options) > 1
+        }
+
+    def run(self, parameters=None):
+        """Runs one trial; a plan that is known counts as one judged."""
+        self.problem.ledger.run(self.objective, parameters)
+
+    def submit(self, point):
+        """Runs trials until a point is known: another's may come before."""
+        self.run(self.parameters(point))
+        while not self.problem.knows(point):
+            self.run()
+            self.problem.refresh()
+
+    def objective(self, trial):
         point = tuple(
             trial.suggest_int(one.name, 0, len(one.options) - 1)
             if len(one.options) > 1
             else 0
-            for one in variables
+            for one in self.variables
         )
-        record = problem.record(point)
-        problem.progress(trial.number + 1)
+        record = self.problem.record(point)
+        self.problem.judged += 1
+        self.problem.progress(self.problem.judged)
         constraints = {name: -own for name, own in record["worst"].items()}
-        return record, problem.values(record), constraints
+        return record, self.problem.values(record), constraints
 
-    shared = problem.shared
-    problem.ledger.optimize(
-        lambda trials: sampler(problem.settings, trials, shared=shared),
-        objective,
-        problem.settings.iterations,
-        seeds=[
-            {
-                one.name: int(level)
-                for one, level in zip(variables, point, strict=True)
-                if len(one.options) > 1
-            }
-            for point in first_points(problem)
-        ],
-    )
+    def knows(self, points):
+        """Whether all points were judged, here or elsewhere."""
+        self.problem.refresh()
+        return all(self.problem.knows(point) for point in points)
+
+    def satisfied(self, point):
+        known = self.problem.knows(point)
+        return known and self.problem.record(point)["satisfied"]
+
+    def cost(self, point):
+        return self.problem.record(point)[self.name]
 
 
 def first_points(problem):
@@ -91,4 +136,4 @@ def first_points(problem):
     count = min(settings.seeds, max(2, settings.iterations // 2))
     points = knapsack.spread(count)
     # Both ends first: a search that is stopped early has seen them.
-    return [*points[:1], *points[-1:], *points[1:-1]][: len(points)]
+    return list(dict.fromkeys([space.start, points[-1], *points]))

@@ -19,6 +19,8 @@ class Problem:
         sensitivity: `Sensitivity`, or `None`.
         progress: Called with the number of records.
         shared: Whether other processes work on the same ledger.
+        judged: Records in the ledger; a plan that came twice counts twice.
+        submit: Judges a new point and keeps what is found of it.
     """
 
     def __init__(self, evaluator, space, settings, *, scores=()):
@@ -30,13 +32,25 @@ class Problem:
         self.progress = lambda done: None
         self.random = np.random.default_rng(settings.seed)
         self.shared = False
+        self.judged = 0
+        self.submit = self._add
         self.ledger = None
         self._known = {}
 
     def join(self, ledger):
         """Takes a `Ledger` for what is found, and what it holds already."""
         self.ledger = ledger
-        self._known = {r["hash"]: r for r in ledger.records()}
+        self.refresh()
+
+    def refresh(self):
+        """Reads what the ledger holds by now, from others too."""
+        records = self.ledger.records()
+        self._known.update({r["hash"]: r for r in records})
+        self.judged = len(records)
+
+    def knows(self, point):
+        """Whether a point was judged."""
+        return self.plan(point).hash in self._known
 
     def plan(self, point, name="plan"):
         """The `Plan` of a point."""
@@ -72,15 +86,20 @@ class Problem:
             return self._known[plan.hash]
         if self.left <= 0:
             return None
+        self.submit(point)
+        return self._known[plan.hash]
+
+    def _add(self, point):
+        """Judges a point and keeps what is found."""
         record = self.record(point)
         self.ledger.add(record, self.values(record))
-        self.progress(len(self._known))
-        return record
+        self.judged += 1
+        self.progress(self.judged)
 
     @property
     def left(self):
         """How many more plans may be judged."""
-        return self.settings.iterations - len(self._known)
+        return self.settings.iterations - self.judged
 
     def values(self, record):
         """The objectives of a record, to be made small."""

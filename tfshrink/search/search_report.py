@@ -5,7 +5,7 @@ import pathlib
 
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import atomic_write
-from tfshrink.search.search import best_plan
+from tfshrink.search.findings import best_plan
 
 MOST = 12  # rows of a printed table
 COLUMNS = {
@@ -93,6 +93,13 @@ def print_search(results, folder, subject):
         f"{results['seconds']:.0f} s. `smaller` and `cheaper` are against 16 "
         "bits, perplexity against full precision."
     )
+    relaxed = [
+        f"{row['relax']:.0%}: {row['bytes'] / 1e6:.1f} MB"
+        for row in own["relaxed"]
+        if row["bytes"]
+    ]
+    if relaxed:
+        print(f"Smallest if thresholds gave way by {', '.join(relaxed)}.")
     print(f"Results: {folder} (front.csv, plans/, front.png, log.csv)")
     if not own["feasible"]:
         print(

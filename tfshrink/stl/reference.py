@@ -104,7 +104,7 @@ def _read(path, shape):
         arrays = [
             np.load(path / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         ]
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
     found = Reference(*arrays)
     return found if found.hidden.shape[:2] == shape else None
@@ -112,16 +112,18 @@ def _read(path, shape):
 
 def _write(path, found):
     """Keeps a run, whole or not at all; a full disk costs only the keeping."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
+    hidden = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=path.parent))
         for name in ARRAYS:
             np.save(hidden / f"{name}.npy", getattr(found, name))
         (hidden / "shape.json").write_text(json.dumps(found.logits.shape))
         shutil.rmtree(path, ignore_errors=True)
         hidden.rename(path)
     except OSError:
-        shutil.rmtree(hidden, ignore_errors=True)
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _make_room(newest):

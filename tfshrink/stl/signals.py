@@ -5,6 +5,7 @@ import math
 import re
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
@@ -113,8 +114,7 @@ def windowed(values, window, lengths):
     if window == 1:
         return values
     check_window(window, lengths)
-    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
-    means = (sums[:, window:] - sums[:, :-window]) / window
+    means = sliding_window_view(values, window, axis=1).mean(axis=-1)
     return np.pad(means, ((0, 0), (window - 1, 0)), mode="edge")
 
 
