@@ -11,11 +11,14 @@ from keras import ops
 from tfshrink import backend
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.fusion import fuse
 from tfshrink.ops import temporal
 from tfshrink.stl import formula as stl
 from tfshrink.stl.smooth import SMOOTH
 
 INFINITY = float("inf")
+# Samples of all traces from which XLA gains more than its call costs.
+FUSED_FROM = 1 << 16
 ENDS = ("truncate", "hold", "strict")
 
 
@@ -62,6 +65,8 @@ class Robustness:
         self.formula = formula
         self.end = end
         self.algebra = EXACT if smooth is None else SMOOTH[smooth](sharpness)
+        # One function object: what it was compiled for is found by it.
+        self._whole = lambda *values: self._every(*values)[-1:]
         self._all = backend.Compiled(self._parts)
         self._last = backend.Compiled(lambda *args: self._parts(*args, -1)[0])
 
@@ -133,10 +138,22 @@ class Robustness:
             lengths: `(B,)`, or `None`.
             first: Where in that order to begin.
         """
-        found = []
-        signals = {name: ops.transpose(x) for name, x in signals.items()}
+        values = [ops.transpose(signals[name]) for name in sorted(signals)]
+        if lengths is not None:
+            values.append(lengths)
+        large = np.prod([n or 1 for n in values[0].shape]) >= FUSED_FROM
+        # The transposes stay outside: XLA is slow at them on a CPU.
+        found = self._whole if first else self._every
+        found = (fuse(found) if first and large else found)(*values)
+        return [ops.transpose(value) for value in found]
+
+    def _every(self, *values):
+        """Values of all sub-formulas, of signals by name and lengths."""
+        names, found = self.formula.signals(), []
+        lengths = values[len(names)] if len(values) > len(names) else None
+        signals = dict(zip(names, values, strict=False))
         _Evaluation(self, signals, lengths, found)(self.formula)
-        return [ops.transpose(value) for value in found[first:]]
+        return found
 
 
 class _Exact:
