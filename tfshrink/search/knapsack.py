@@ -8,8 +8,8 @@ BINS = 16_384  # parts that the budget is counted in
 class Knapsack:
     """Chooses one option of each variable: least damage within a budget.
 
-    Solved for all budgets at once by dynamic programming. Prices are rounded up
-    to whole bins, so no choice exceeds its budget.
+    Solved for all budgets at once by dynamic programming. Prices are rounded to
+    whole bins: a choice may exceed its budget by half a bin a variable.
 
     Args:
         damage: What each option costs in quality, a list of arrays.
@@ -25,9 +25,10 @@ class Knapsack:
         self.low = sum(float(np.min(own)) for own in price)
         self.high = sum(float(np.max(own)) for own in price)
         self._bins = bins
+        self._best = [int(np.argmin(own)) for own in damage]
         self._unit = max(self.high - self.low, 1e-30) / bins
         self._steps = [
-            np.ceil((np.asarray(own) - np.min(own)) / self._unit - 1e-9)
+            np.rint((np.asarray(own) - np.min(own)) / self._unit)
             for own in price
         ]
         best, self._choices = np.zeros(bins + 1), []
@@ -50,9 +51,11 @@ class Knapsack:
         Returns:
             `None` where the cheapest options together exceed the budget.
         """
-        left = int((budget - self.low) / self._unit + 1e-9)
         if budget < self.low:
             return None
+        if budget >= self.high:  # rounding must not keep anything out
+            return self._best
+        left = int((budget - self.low) / self._unit + 1e-9)
         left, found = min(left, self._bins), []
         for choice, steps in zip(
             reversed(self._choices), reversed(self._steps), strict=True

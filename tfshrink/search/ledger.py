@@ -1,6 +1,8 @@
 """What a search has judged so far, kept where it survives a kill."""
 
+import contextlib
 import pathlib
+import warnings
 
 from tfshrink.errors import UserError
 from tfshrink.files import sha256_json
@@ -78,8 +80,24 @@ class Ledger:
                 f"Received: {self.storage}"
             )
 
+    @contextlib.contextmanager
     def _clear_errors(self):
-        return _ClearErrors(self.storage, lambda: self._errors)
+        """Errors of the database as one line; Optuna's news stay its own."""
+        import optuna
+
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", optuna.exceptions.ExperimentalWarning
+            )
+            try:
+                yield
+            except self._errors as error:
+                cause = getattr(error, "orig", None) or error.__cause__ or error
+                raise UserError(
+                    "`storage` must be an SQLite file, or the URL of a "
+                    "database, that can be read and written. Received: "
+                    f"{self.storage} ({str(cause).splitlines()[0]})"
+                ) from error
 
     def records(self):
         """What was found, a dict a plan, in the order of judging."""
@@ -137,24 +155,3 @@ class Ledger:
             if point is not None:
                 self.study.enqueue_trial(point)
             self.study.optimize(one, n_trials=1)
-
-
-class _ClearErrors:
-    """Errors of the database as one line that names it."""
-
-    def __init__(self, storage, kinds):
-        self.storage = storage
-        self.kinds = kinds
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is None or not isinstance(error, self.kinds()):
-            return False
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        raise UserError(
-            "`storage` must be an SQLite file, or the URL of a database, that "
-            f"can be read and written. Received: {self.storage} "
-            f"({str(cause).splitlines()[0]})"
-        ) from error

@@ -3,7 +3,8 @@
 from tfshrink.search.greedy import cost_name
 
 RANDOM = 0.2  # share of the moves that go anywhere
-FAILURES = 8  # moves in a row that fail before one goes back
+SHAKEN = 8  # of so many lowered variables one is raised to get unstuck
+IDLE = 20  # attempts in a row that lead nowhere new end the search
 
 
 def progressive(problem):
@@ -31,9 +32,12 @@ def progressive(problem):
         own = [places for key, places in components.items() if key[0] == stage]
         for places in own:
             state.compress(places)
-    while problem.left > 0 and state.shake():
+    idle = 0  # times in a row that nothing new was judged
+    while problem.left > 0 and idle < IDLE and state.shake():
+        before = problem.judged
         for places in components.values():
             state.compress(places)
+        idle = idle + 1 if problem.judged == before else 0
     return state.best
 
 
@@ -44,7 +48,6 @@ class _State:
         self.problem = problem
         self.point = point
         self.best = point
-        self.failures = 0
         self.damage = problem.space.damage(problem.sensitivity)
 
     def compress(self, places):
@@ -80,7 +83,7 @@ class _State:
         lowered = [place for place, level in enumerate(self.best) if level]
         if not lowered:
             return False
-        count = min(len(lowered), 1 + len(lowered) // FAILURES)
+        count = min(len(lowered), 1 + len(lowered) // SHAKEN)
         chosen = self.problem.random.choice(lowered, count, replace=False)
         point = self.best
         for place in chosen:

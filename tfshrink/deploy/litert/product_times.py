@@ -16,6 +16,7 @@ from tfshrink.evaluation.environment import cores
 from tfshrink.evaluation.shapes import group_shapes
 
 BYTES = 32 << 20  # of weights in one measurement: more than caches hold
+COPIES = 256  # of a small weight, at most
 RUNS = 15
 GROUPED = 4  # from here down weights have groups of one scale
 
@@ -65,7 +66,8 @@ class ProductTimes:
         return self._known[key]
 
     def _measured(self, inputs, outputs, bits, groups):
-        count = max(1, BYTES * 8 // (inputs * outputs * bits))
+        count = BYTES * 8 // (inputs * outputs * bits)
+        count = min(max(1, count), COPIES)
         file = FlatModel()
         graph = Graph(file, "products")
         x = graph.input("x", (1, inputs))
