@@ -91,7 +91,7 @@ def records(problem, settings, seed):
     with tempfile.TemporaryDirectory() as folder:
         path = str(pathlib.Path(folder, "study.db"))
         names = settings.objective_names
-        problem.ledger = Ledger(path, "side", {}, names)
+        problem.join(Ledger(path, "side", {}, names))
         pareto(problem)
         return problem.ledger.records()
 

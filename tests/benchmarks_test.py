@@ -231,6 +231,26 @@ class BenchmarksTest(TestCase):
             protocol.perplexity(Side(), rows, masks), 16 ** (1 / 3)
         )
 
+    def test_judging_and_searching(self):
+        path = pathlib.Path(self.create_tempdir().full_path, "out.json")
+        common = ("--model=tiny", "--group=32", "--prompts=4", "--tokens=32")
+        common += (f"--json={path}",)
+        self._run("judge.py", *common, "--plan=8;4", "--repeats=1")
+        rows = json.loads(path.read_text())["rows"]
+        self.assertEqual([row["plan"] for row in rows], ["8", "4"])
+        for row in rows:
+            ratio = row["judged, s"] / row["forward, s"]
+            self.assertAllClose(row["judged / forward"], ratio)
+            self.assertGreater(row["rebuilt, s"], 0.0)
+        small = ("--iterations=5", "--draws=2", "--sides=nsga2,random")
+        self._run("search.py", *common, *small, "--bits=8,4")
+        rows = json.loads(path.read_text())["rows"]
+        sides = [row["side"] for row in rows]
+        self.assertEqual(sides, ["all layers equal", "nsga2", "random"])
+        self.assertEqual([row["plans"] for row in rows], [2, 5, 5])
+        for row in rows:
+            self.assertBetween(row["hypervolume"], 0.0, 2.0)
+
     def test_a_failing_side_is_one_line(self):
         done = self._run(
             "evaluate.py",
