@@ -1,4 +1,6 @@
+import contextlib
 import csv
+import io
 import json
 import os
 import pathlib
@@ -14,6 +16,7 @@ from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.plan import Plan
 from tfshrink.report.report import report
+from tfshrink.search import command
 from tfshrink.search.certify import certify
 from tfshrink.search.measure import sensitivity
 from tfshrink.search.search import search
@@ -163,6 +166,33 @@ class CommandsTest(TestCase):
         self.assertNotEmpty(results["plans"])
         violations = [row["violation"] for row in results["plans"]]
         self.assertGreater(min(violations), 0.0)
+
+    def test_several_models_are_searched_each_by_itself(self):
+        values = {
+            **SearchSettings().to_json(),
+            "bits": "8,4",
+            "iterations": 4,
+            "seeds": 2,
+            "prompts": 6,
+            "tokens": 32,
+        }
+        places = {"results_dir": str(self.folder / "both")}
+        names = ("tiny", "tiny-gpt2")
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            command.run(
+                [Subject(model=name, **SMALL) for name in names],
+                values,
+                places,
+                skip_sensitivity=True,
+            )
+        rows = read_csv(self.folder / "both", "models.csv")
+        self.assertEqual({row["model"] for row in rows}, set(names))
+        for name in names:
+            own = read_csv(self.folder / "both" / name, "front.csv")
+            wanted = [row["bytes"] for row in rows if row["model"] == name]
+            sizes = [float(row["bytes"]) for row in own]
+            self.assertAllClose(sizes, [float(size) for size in wanted])
+        self.assertIn("each against its own full precision", out.getvalue())
 
     def test_latency_comes_from_measured_products(self):
         subject = Subject(model="tiny", **SMALL)

@@ -142,7 +142,8 @@ def write_comparison(found, folder):
         writer.writerows(rows)
     best = [{"model": r["model"], **r["plans"][0]} for r in found if r["plans"]]
     title = "Cheapest of each front, each against its own full precision"
-    print_table(best, COLUMNS, title=title, formats=FORMATS)
+    columns = {"model": "model", **_columns(best)}
+    print_table(best, columns, title=title, formats=FORMATS)
     print(f"All fronts: {path}")
 
 
