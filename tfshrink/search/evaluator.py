@@ -38,9 +38,13 @@ class Evaluation:
 
     @property
     def worst(self):
-        """Dict of property to its smallest margin over the prompts."""
+        """Dict of property to its smallest margin over the prompts.
+
+        What is no number satisfies nothing: minus infinity.
+        """
         return {
-            name: float(np.min(values)) for name, values in self.margins.items()
+            name: float(np.nan_to_num(np.min(values), nan=-np.inf))
+            for name, values in self.margins.items()
         }
 
     @property
@@ -91,6 +95,7 @@ class Evaluator:
         requirement: `Requirement`.
         dtype: Compute type.
         more: Further signals to measure, as in `PlanJudge`.
+        scales: How the scales of a model without a run were fitted; only told.
         cache: Folder of reference runs; `None` is the cache folder.
 
     Attributes:
@@ -109,6 +114,7 @@ class Evaluator:
         *,
         dtype="float32",
         more=(),
+        scales=None,
         cache=None,
     ):
         check_observable(requirement)
@@ -118,6 +124,7 @@ class Evaluator:
         self.prompts = prompts
         self.requirement = requirement
         self.dtype = dtype
+        self.scales = scales
         self.more = tuple({*more, *requirement.signals})
         self.cache = cache or cache_folder() / "references"
         self.count = 0
@@ -154,6 +161,7 @@ class Evaluator:
             self.requirement,
             dtype=self.dtype,
             more=(*self.more, *more),
+            scales=self.scales,
             cache=self.cache,
         )
         other.model = self.model
@@ -191,6 +199,7 @@ class Evaluator:
             "prompts": sha256_json(self.prompts.tokens),
             "text": self.prompts.identity,
             "dtype": self.dtype,
+            "scales": self.scales,
             "group": self.candidate.precision.group,
             "activations": self.candidate.precision.activations,
         }

@@ -77,8 +77,17 @@ class Sensitivity:
             values = json.loads(pathlib.Path(path).read_text("utf-8"))
             rows, names = values.pop("rows"), tuple(values.pop("names"))
             own, version = values.pop("identity"), values.pop("version")
-            _ = [(row["group"], row["bits"], row["pruning"]) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            for row in rows:
+                _ = row["group"], row["bits"], row["pruning"], row["sparsity"]
+                _ = float(row["kl"])
+            own = dict(own)
+        except (
+            AttributeError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise UserError(
                 "`sensitivity_file` must be a file of bin/sensitivity. "
                 f"Received: {path} ({type(error).__name__}: {error})"

@@ -129,4 +129,5 @@ class Subject:
             self.requirement(),
             dtype=self.dtype,
             more=more,
+            scales=None if self.workdir else self.scales,
         )

@@ -46,7 +46,9 @@ class Verdict:
     def add(self, margins, explained):
         """Adds the margins and explanations of further prompts."""
         for name, values in margins.items():
-            self.margins.setdefault(name, []).extend(map(float, values))
+            # What is no number satisfies nothing.
+            own = np.nan_to_num(np.asarray(values, "float64"), nan=-np.inf)
+            self.margins.setdefault(name, []).extend(own.tolist())
         for name, values in explained.items():
             self.explained.setdefault(name, []).extend(values)
 
