@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from tfshrink.evaluation.cost import plan_cost
+from tfshrink.evaluation.size import reference_bytes
 from tfshrink.files import cache_folder
 from tfshrink.files import sha256_file
 from tfshrink.files import sha256_json
@@ -211,11 +212,11 @@ class Evaluator:
     @property
     def reference_cost(self):
         """Cost of the model as it is: no adapters, all at 16 bits."""
-        return plan_cost(
-            self.config,
-            self.uniform(16),
-            context=self.prompts.tokens.shape[1],
-        )
+        length = self.prompts.tokens.shape[1]
+        cost = plan_cost(self.config, self.uniform(16), context=length)
+        # All parameters as 16-bit values, norms too.
+        size = reference_bytes(self.config)
+        return {**cost, "bytes": size, "compression": 1.0}
 
     def __call__(self, plan, *, keep=False):
         """Evaluates a plan.

@@ -7,6 +7,7 @@ from tfshrink.evaluation.results import write_results
 from tfshrink.files import atomic_write
 from tfshrink.files import plain
 from tfshrink.plan import Plan
+from tfshrink.search.evaluator import COSTS
 from tfshrink.search.front import cheapest_if_relaxed
 from tfshrink.search.front import front
 
@@ -104,7 +105,7 @@ def best_plan(results):
     """The `Plan` that is the cheapest of those that satisfy, or `None`."""
     if not results["search"]["feasible"] or not results["plans"]:
         return None
-    first = results["search"]["objectives"][0]
-    rows = results["plans"]
-    row = rows[0] if first != "margin" else rows[-1]
+    names = [n for n in results["search"]["objectives"] if n in COSTS]
+    cost = names[0] if names else COSTS[0]
+    row = min(results["plans"], key=lambda row: row[cost])
     return Plan.from_json(row["plan"])

@@ -76,25 +76,29 @@ def search(
     known = None
     if not skip_sensitivity:
         known = _known_sensitivity(subject, problem.evaluator, sensitivity_file)
+    identity = {
+        **problem.evaluator.identity,
+        "settings": {**settings.to_json(), "iterations": None, "seed": None},
+    }
+
+    def ledger(storage):
+        return Ledger(
+            storage,
+            where.study_name,
+            identity,
+            settings.objective_names,
+            resume=where.resume or where.storage is not None,
+        )
+
+    # What cannot be read is said before there is a folder.
+    shared = ledger(where.storage) if where.storage else None
     folder = RunFolder(
         where.results_dir,
         name="search",
         overwrite=where.overwrite,
         resume=where.resume,
     )
-    identity = {
-        **problem.evaluator.identity,
-        "settings": {**settings.to_json(), "iterations": None, "seed": None},
-    }
-    problem.join(
-        Ledger(
-            where.storage or str(folder.path / STUDY),
-            where.study_name,
-            identity,
-            settings.objective_names,
-            resume=where.resume or where.storage is not None,
-        )
-    )
+    problem.join(shared or ledger(str(folder.path / STUDY)))
     problem.shared = where.storage is not None
     folder.write(
         "config.json",
@@ -202,7 +206,8 @@ def predicted_seconds(subject, settings):
     start = time.monotonic()
     evaluator.judge.measure(None)
     once = time.monotonic() - start
-    widths = {b for v in problem.space.variables for b in v.options}
+    bits = [v.options for v in problem.space.variables if v.kind == "bits"]
+    widths = {b for options in bits for b in options}
     sweep = 0.6 * len(problem.space.groups) * len(widths) * once
     return {
         "variables": len(problem.space),
