@@ -120,7 +120,7 @@ class CertifyTest(TestCase):
         ({"plans": "no/plan.json"}, {}, "no/plan.json"),
         ({"prompts": 0}, {}, "`prompts` must be at least 1"),
         ({}, {"formula": "always(jsd <= "}, r"`formula` must read(.|\n)*\^"),
-        ({}, {"formula": "always(jsd_mean33 <= 0.1)"}, "33 tokens.* has 32"),
+        ({}, {"formula": "always(jsd_mean33 <= 0.1)"}, "33 tokens where"),
         ({}, {"formula": "always(response_time <= 1)"}, "not speak of resp"),
         ({}, {"formula": "always(jsd <= 0.9)"}, r"0..0.6931"),
         ({}, {"relax_thresholds": 0.3}, "`relax_thresholds`.*0.3"),

@@ -110,7 +110,7 @@ class Subject:
         from tfshrink.data.prompts import load_prompts
         from tfshrink.data.prompts import REAL
 
-        data, count = self.data, count or self.prompts
+        data, count = self.data, self.prompts if count is None else count
         if self.use_real_datasets:
             data = "+".join(REAL)
             count = len(REAL) * self.dataset_subset_size
