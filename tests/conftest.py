@@ -6,7 +6,7 @@ import tempfile
 from importlib.machinery import PathFinder
 
 # Kernels log and warn at start-up; a test's output is its failures.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # A test never talks to the hub: what it needs is local or fails clearly.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

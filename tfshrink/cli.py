@@ -26,10 +26,10 @@ _GROUPS = {}  # title: names of its flags, in the order of the help
 def run(main, *, takes_arguments=False):
     """Parses the flags, calls `main(arguments)` and exits.
 
-    Exits with 0 on success, 1 on a user's mistake or a failing system
-    (one line on stderr), 130 on Ctrl-C. Any other error is a defect and
-    keeps its traceback. `--help` prints the docstring of `main`'s module
-    and its flags.
+    Exits with 0 on success, 1 on a user's mistake or a failing system (one
+    line on stderr; below it a formula that cannot be read), 130 on Ctrl-C. Any
+    other error is a defect and keeps its traceback. `--help` prints the
+    docstring of `main`'s module and its flags.
 
     Args:
         main: Function of the list of what was typed beside the flags.
@@ -78,7 +78,10 @@ def _run(main, argv, takes_arguments):
 
 
 def _fail(name, message, code=1):
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    # What is set off stands as it is: text with a caret below it.
+    text, *shown = message.split("\n  ")
+    lines = [f"{name}: {' '.join(text.split())}", *(f"  {s}" for s in shown)]
+    print("\n".join(lines), file=sys.stderr)
     return code
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from tfshrink.errors import UserError
+from tfshrink.models.sources import open_source
 from tfshrink.search import search_report
 from tfshrink.search.search import predicted_seconds
 from tfshrink.search.search import search
@@ -32,7 +33,7 @@ def run(
         subjects: List of `Subject`.
         values: Fields of `SearchSettings`.
         places: Fields of `Where`; of several models, each gets a folder of its
-            name below `results_dir`.
+            name below `results_dir` and a study of its name.
         sensitivity_file: As in `search`; of a single model.
         skip_sensitivity: The same.
         dry_run: Judges one plan and predicts the time.
@@ -50,6 +51,9 @@ def run(
             "`results_dir` must be named where `models` holds several. "
             "Received: none"
         )
+    if several:
+        for subject in subjects:
+            open_source(subject.model)  # a name that is wrong is said at once
     found = []
     for subject in subjects:
         if dry_run:
@@ -62,6 +66,7 @@ def run(
             own["results_dir"] = str(
                 pathlib.Path(places["results_dir"]) / label
             )
+            own["study_name"] = f"{Where(**places).study_name}-{label}"
         results, folder = search(
             subject,
             settings,

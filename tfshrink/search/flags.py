@@ -67,10 +67,11 @@ def subject_of_flags(**changes):
     """
     from tfshrink.errors import UserError
 
-    if FLAGS.workdir and FLAGS["model"].present:
+    if FLAGS.workdir and (FLAGS["model"].present or "model" in changes):
+        name = changes.get("model", FLAGS.model)
         raise UserError(
             "`--model` and `--workdir` exclude each other: a run knows its "
-            f"model. Received: {FLAGS.model} and {FLAGS.workdir}"
+            f"model. Received: {name} and {FLAGS.workdir}"
         )
     names = [field.name for field in dataclasses.fields(Subject)]
     return Subject(**{name: FLAGS[name].value for name in names} | changes)

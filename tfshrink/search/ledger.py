@@ -123,26 +123,48 @@ class Ledger:
                 optuna.create_trial(values=values, user_attrs={RECORD: record})
             )
 
-    def start(self, sampler, points=()):
-        """Sets the sampler of `run`, and what a new study begins with.
+    def start(self, sampler, points=(), *, alone=True):
+        """Sets the sampler of `run`, and what a study begins with.
 
         Args:
             sampler: Function of the number of trials to an Optuna sampler.
-            points: Dicts of parameters that are tried first.
+            points: Dicts of parameters that are tried first, those that a
+                stopped search was at or did not come to among them.
+            alone: Whether no other process works on the study: a trial that
+                somebody began is one of a process that was killed. Those of a
+                shared study are begun anew once their worker is silent.
         """
+        from optuna.trial import TrialState
+
         with self._clear_errors():
-            trials = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = sampler(trials)
-            for point in points if not trials else ():
-                self.study.enqueue_trial(point)
+            trials = self.study.get_trials(deepcopy=False)
+            self.study.sampler = sampler(len(trials))
+            lost = [
+                trial
+                for trial in trials
+                if alone and trial.state == TrialState.RUNNING
+            ]
+            for trial in lost:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            gone = {trial.number for trial in lost}
+            known = [
+                trial.system_attrs.get("fixed_params", trial.params)
+                for trial in trials
+                if trial.number not in gone and trial.state != TrialState.FAIL
+            ]
+            for point in points:
+                if point not in known:
+                    self.study.enqueue_trial(point)
 
     def run(self, objective, point=None):
         """Runs one trial: one that waits, or what the sampler proposes.
 
         Args:
             objective: Function of a trial to `(record, values, constraints)`.
-            point: Parameters that wait from now on, or `None`.
+            point: Parameters that are tried where none wait; `None` leaves them
+                to the sampler.
         """
+        from optuna.samplers import PartialFixedSampler
 
         def one(trial):
             record, values, constraints = objective(trial)
@@ -152,6 +174,10 @@ class Ledger:
             return values
 
         with self._clear_errors():
+            sampler = self.study.sampler
             if point is not None:
-                self.study.enqueue_trial(point)
-            self.study.optimize(one, n_trials=1)
+                self.study.sampler = PartialFixedSampler(point, sampler)
+            try:
+                self.study.optimize(one, n_trials=1)
+            finally:
+                self.study.sampler = sampler

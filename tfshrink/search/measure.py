@@ -12,6 +12,7 @@ from tfshrink.search.sweep import changes
 from tfshrink.search.sweep import sweep
 
 PATTERN = "2of4"
+MAP = ".png"
 
 
 def sensitivity(
@@ -48,6 +49,11 @@ def sensitivity(
     widths = _widths(bits) or subject.trained_widths()[0]
     levels = [_level(part) for part in pruning.split(",") if part.strip()]
     path = pathlib.Path(output_file or _default_path(subject))
+    if path.suffix == MAP:
+        raise UserError(
+            f"`output_file` must not end in {MAP}, as the heat map beside it "
+            f"does. Received: {path}"
+        )
     if path.exists() and not overwrite and not dry_run:
         raise UserError(
             "`output_file` must be new, or come with --overwrite. "
@@ -73,7 +79,7 @@ def sensitivity(
             progress=lambda done: show(done, done * tokens),
         )
     found.save(path)
-    draw_map(found, path.with_suffix(".png"))
+    draw_map(found, path.with_suffix(MAP))
     return found, path
 
 

@@ -52,6 +52,7 @@ def pareto(problem):
     problem.ledger.start(
         lambda trials: sampler(problem.settings, trials, shared=problem.shared),
         [own.parameters(point) for point in points],
+        alone=not problem.shared,
     )
     while problem.left > 0 and not own.knows(points):
         own.run()
@@ -85,11 +86,9 @@ class _Trials:
         self.problem.ledger.run(self.objective, parameters)
 
     def submit(self, point):
-        """Runs trials until a point is known: another's may come before."""
-        self.run(self.parameters(point))
+        """Runs trials until a point is known: one that waits comes before."""
         while not self.problem.knows(point):
-            self.run()
-            self.problem.refresh()
+            self.run(self.parameters(point))
 
     def objective(self, trial):
         point = tuple(

@@ -81,13 +81,13 @@ class Problem:
         Returns:
             The record; `None` once as many were judged as were asked for.
         """
-        plan = self.plan(point)
-        if plan.hash in self._known:
-            return self._known[plan.hash]
-        if self.left <= 0:
-            return None
-        self.submit(point)
-        return self._known[plan.hash]
+        if not self.knows(point):
+            self.refresh()  # another worker may have judged it
+        if not self.knows(point):
+            if self.left <= 0:
+                return None
+            self.submit(point)
+        return self._known[self.plan(point).hash]
 
     def _add(self, point):
         """Judges a point and keeps what is found."""
