@@ -119,14 +119,15 @@ class AttentionTest(TestCase):
         store = KVCache(LLAMA, 7)
         state = store.create(2)[0]
         for start, stop in ((0, 3), (3, 4), (4, 5)):
-            columns = np.arange(start, stop)
-            mask = np.arange(7)[None, None] <= columns[None, :, None]
+            pad = np.zeros(2, "int32")
+            step = store.begin(start, pad, stop - start)
             out, state = layer(
                 X[:, start:stop],
                 None,
-                rotary.tables(columns[None], INVERSE),
-                mask,
-                cache=functools.partial(store.append, state, column=start),
+                rotary.tables(np.arange(start, stop)[None], INVERSE),
+                cache=functools.partial(
+                    store.attend, index=0, state=state, step=step
+                ),
             )
             self.assertAllClose(
                 out,

@@ -7,6 +7,7 @@ from tests.test_case import shapes_of
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink import backend
+from tfshrink.layers.exact_kv import ExactKV
 from tfshrink.layers.kv_cache import KVCache
 
 
@@ -21,19 +22,18 @@ class KVCacheTest(TestCase):
                 self.assertAllEqual(ops.cast(x, "float32"), np.zeros(x.shape))
 
     def test_columns_are_written_where_they_belong(self):
-        store = KVCache(LLAMA, 6)
+        store = ExactKV(LLAMA, 6)
         random = np.random.default_rng(0)
         append = backend.Compiled(store.append)
-        state = store.create(3)[0]
+        state = store.create(3)
         expected = np.zeros((2, 3, 2, 6, 4))
         # Prefill writes several columns, decoding one.
         for column, length in ((0, 3), (3, 1), (5, 1), (1, 3)):
             new = random.normal(size=(2, 3, length, 2, 4)).astype("float32")
-            keys, values, state = append(state, *new, column)
+            state = append(state, *new, {"column": column})
             stop = column + length
             expected[:, :, :, column:stop] = new.transpose(0, 1, 3, 2, 4)
-            for found in ((keys, values), state):
-                self.assertAllEqual(
-                    np.stack([to_numpy(x) for x in found]), expected
-                )
+            self.assertAllEqual(
+                np.stack([to_numpy(x) for x in state]), expected
+            )
         self.assertEqual(append.traces, 2)

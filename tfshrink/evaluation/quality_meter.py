@@ -8,6 +8,7 @@ from tfshrink.evaluation.token_scores import token_scores
 from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
+from tfshrink.models.streaming import streamed_hidden
 
 
 class QualityMeter:
@@ -20,6 +21,9 @@ class QualityMeter:
         model: Built `Decoder`.
         examples: `Examples`: windows of the text and what counts in them.
         batch_size: Windows in a batch.
+        codecs: `BlockCodecs`: the text goes through the cache that generation
+            uses, in which older keys and values are coded; `None` for a plain
+            forward pass.
 
     Attributes:
         traces: How often the scoring function was traced.
@@ -29,10 +33,11 @@ class QualityMeter:
         >>> meter.measure(plan.bits)["perplexity"]
     """
 
-    def __init__(self, model, examples=None, *, batch_size=4):
+    def __init__(self, model, examples=None, *, batch_size=4, codecs=None):
         self.model = model
         self.examples = examples
         self.batch_size = batch_size
+        self.codecs = codecs
         self._weights = EffectiveWeights(model)
         self._columns = backend.Compiled(
             lambda bits: ops.transpose(model.head_kernel(bits)),
@@ -83,7 +88,10 @@ class QualityMeter:
 
     def _scores(self, weights, columns, tokens, bits):
         with weights_in_force(self.model, weights):
-            hidden = self.model.hidden(tokens, bits)
+            if self.codecs is None:
+                hidden = self.model.hidden(tokens, bits)
+            else:
+                hidden = streamed_hidden(self.model, tokens, self.codecs, bits)
         # The last position predicts nothing; it stays, since rows of 512
         # need no copy and rows of 511 do.
         targets = ops.pad(tokens[:, 1:], [(0, 0), (0, 1)])

@@ -22,11 +22,11 @@ class Attention(keras.layers.Layer):
         bits: `(in_bits, out_bits)`, as `SwitchableDense` takes them, or
             `None`.
         rotation: `(cosine, sine)` of this step's positions, or `None`.
-        visible: Boolean `(B or 1, T, S)`; without a cache `None` means that
+        visible: Boolean `(B or 1, T, S)`, without a cache; `None` means that
             a token sees itself and those before it.
-        cache: Function of this step's keys and values to all that are
-            cached, `(B, H_kv, S, D)`, and the new state (`KVCache.append`
-            of a state and a column), or `None`.
+        cache: Function of this step's queries, keys and values, heads side by
+            side, and of `rotation` to what attention makes of all that is
+            cached and the new state (`KVCache.attend` of a block), or `None`.
 
     Returns:
         `(output, state)`: `(B, T, C)`, and the new cache state or `None`.
@@ -78,15 +78,13 @@ class Attention(keras.layers.Layer):
         if self.tap is not None:
             out, maps = attention.causal_maps(*flat, width, rotation)
             self.tap(maps)
-        elif cache is None and visible is None:
+        elif cache is not None:
+            out, state = cache(*flat, rotation)
+        elif visible is None:
             out = attention.attend_causal(*flat, width, rotation)
         else:
             query, key, value = attention.by_head(*flat, width, rotation)
-            attend = attention.attend
-            if cache is not None:
-                key, value, state = cache(key, value)
-                attend = attention.attend_cached
-            out = attend(query, key, value, visible)
+            out = attention.attend(query, key, value, visible)
             wide = self.config.heads * width
             out = ops.reshape(out, (-1, x.shape[1], wide))
         return self.output_dense(out, bits=out_bits), state

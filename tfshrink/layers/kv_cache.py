@@ -1,59 +1,98 @@
-"""The exact K/V cache: one small interface between attention and memory."""
+"""The K/V cache: one small interface between attention and memory."""
 
-import keras
-import numpy as np
 from keras import ops
+
+from tfshrink.layers.exact_kv import ExactKV
+from tfshrink.ops import attention
 
 
 class KVCache:
     """A fixed-shape cache of keys and values for every block.
 
-    The state is a list with one `(keys, values)` pair a block, each
-    `(B, H_kv, S, D)`: plain tensors, so that a compiled loop can carry it,
-    in the order in which attention multiplies them. Keys are held *after*
-    RoPE.
+    Each block has a cache of its own (`ExactKV`, `CodedKV`) that can append
+    and attend; neither the decoder nor its loop knows which. The state is a
+    list with one nest of plain tensors a block, so that a compiled loop can
+    carry it.
 
     Args:
         config: `DecoderConfig`.
         length: Cached length S, in tokens.
-        dtype: Storage type.
+        dtype: Storage type of what is exact.
+        codecs: `BlockCodecs`, or `None` to keep everything exact.
+
+    Example:
+        >>> store = KVCache(model.config, 64)
+        >>> hidden, states = model.hidden_cached(
+        ...     tokens, store.create(1), 0, pad, store
+        ... )
     """
 
-    def __init__(self, config, length, dtype="float32"):
+    def __init__(self, config, length, dtype="float32", codecs=None):
         self.config = config
         self.length = length
-        self.dtype = keras.backend.standardize_dtype(dtype)
+        self.codecs = codecs
+        self.dtype = dtype
+        if codecs is None:
+            self.blocks = [ExactKV(config, length, dtype)] * config.layers
+        else:
+            self.blocks = codecs.caches(config, length, dtype)
+
+    @classmethod
+    def of_state(cls, config, state, codecs=None):
+        """The cache that a state of `create` is of."""
+        if codecs is not None:
+            length = codecs.length_of(state)
+            exact = [own[0] for own in state if isinstance(own, tuple)]
+            dtype = exact[0].dtype if exact else "float32"
+            return cls(config, length, dtype, codecs)
+        keys, _ = state[0]
+        return cls(config, keys.shape[2], keys.dtype)
+
+    @property
+    def chunk(self):
+        """Most tokens of a step; `None` is any number."""
+        return min((b.chunk for b in self.blocks if b.chunk), default=None)
 
     def create(self, batch):
         """Returns the empty state for `batch` sequences."""
-        config = self.config
-        shape = (batch, config.kv_heads, self.length, config.head_dim)
-        return [
-            (ops.zeros(shape, self.dtype), ops.zeros(shape, self.dtype))
-            for _ in range(config.layers)
-        ]
+        return [block.create(batch) for block in self.blocks]
 
-    def append(self, state, keys, values, column):
-        """Writes `(B, T, H_kv, D)` at `column`.
+    def begin(self, column, pad, count):
+        """Returns what blocks of one kind share in a step: a dict by kind.
+
+        Args:
+            column: Scalar, the column of the first new token: all sequences
+                grow in the same one.
+            pad: Integer `(B,)`: leading columns that are padding.
+            count: New tokens T.
+        """
+        kinds = {block.kind: block for block in self.blocks}
+        return {
+            kind: block.begin(column, pad, count)
+            for kind, block in kinds.items()
+        }
+
+    def attend(self, query, key, value, rotation, *, index, state, step):
+        """Appends new tokens in one block, and attends to all it holds.
+
+        Args:
+            query: `(B, T, H D)`.
+            key: `(B, T, H_kv D)`.
+            value: Of the same shape.
+            rotation: `(cosine, sine)` of the new positions, or `None`.
+            index: Number of the block.
+            state: Its state.
+            step: What `begin` returned.
 
         Returns:
-            `(keys, values, state)`: all that is cached, `(B, H_kv, S, D)`,
-            to attend to, and the new state of this block.
+            `(output, state)`: `(B, T, H D)`, and its new state.
         """
-        keys = self._write(state[0], keys, column)
-        values = self._write(state[1], values, column)
-        return keys, values, (keys, values)
-
-    def _write(self, cached, new, column):
-        new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), self.dtype)
-        batch, heads, length, width = new.shape
-        if length > 1 or batch is None:
-            return ops.slice_update(cached, (0, 0, column, 0), new)
-        # A scatter writes in place, where TensorFlow copies for a slice.
-        rows = np.indices((batch, heads), "int32").reshape(2, -1)
-        column = ops.broadcast_to(ops.cast(column, "int32"), rows[0].shape)
-        return ops.scatter_update(
-            cached,
-            ops.stack([*rows, column], axis=-1),  # (B * H_kv, 3)
-            ops.reshape(new, (-1, width)),
+        block = self.blocks[index]
+        width = self.config.head_dim
+        query, key, value = attention.by_head(
+            query, key, value, width, rotation
         )
+        state = block.append(state, key, value, step[block.kind])
+        out = block.attend(query, state, step[block.kind])
+        wide = self.config.heads * width
+        return ops.reshape(out, (-1, query.shape[1], wide)), state

@@ -2,33 +2,51 @@
 
 from keras import ops
 
-from tfshrink.layers.kv_cache import KVCache
 from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.ops.sampling import next_token
 
 EMPTY = -1  # in place of a token behind the end of a sequence
 
 
-def prefill(model, weights, bits, tokens, pad, cache):
+def prefill(model, open_cache, weights, bits, tokens, pad, cache):
     """Fills the cache with the beginnings of the prompts.
 
     Args:
         model: `Decoder`.
+        open_cache: Function of a cache state to its `KVCache`.
         weights: Of `effective_weights`.
         bits: Integer tensor `(groups,)`, or `None` when `weights` hold them.
-        tokens: int32 `(B, T)`, padded on the left.
+        tokens: int32 `(B, T)`, padded on the left, T a multiple of the cache's
+            `chunk` or below it.
         pad: int32 `(B,)`: leading columns that are padding.
         cache: Cache state.
 
     Returns:
         The new cache state.
     """
+    store = open_cache(cache)
+    count = tokens.shape[1]
+    chunk = min(store.chunk or count, count)
+
+    def run(index, cache):
+        start = index * chunk
+        own = ops.slice(tokens, (0, start), (tokens.shape[0], chunk))
+        _, cache = model.hidden_cached(own, cache, start, pad, store, bits)
+        return index + 1, cache
+
     with weights_in_force(model, weights):
-        _, cache = _run(model, tokens, cache, 0, pad, bits)
+        start = ops.convert_to_tensor(0, "int32")
+        if chunk == count:
+            return run(start, cache)[1]
+        _, cache = ops.while_loop(
+            lambda index, _: index < count // chunk, run, (start, cache)
+        )
     return cache
 
 
-def decode(model, weights, bits, pad, settings, count, state, length):
+def decode(
+    model, open_cache, weights, bits, pad, settings, count, state, length
+):
     """Makes new tokens, until all sequences have stopped or `count` is made.
 
     A cache that enters or leaves a compiled function is copied; therefore
@@ -36,6 +54,7 @@ def decode(model, weights, bits, pad, settings, count, state, length):
 
     Args:
         model: As in `prefill`.
+        open_cache: As in `prefill`.
         weights: As in `prefill`.
         bits: As in `prefill`.
         pad: As in `prefill`.
@@ -50,13 +69,14 @@ def decode(model, weights, bits, pad, settings, count, state, length):
         `(new, state)`: int32 `(B, length)`, -1 where there is no token.
     """
     batch = pad.shape[0]
+    store = open_cache(state["cache"])
     new = ops.full((batch, length), EMPTY, "int32")
 
     def more(index, new, state):
         return ops.logical_and(index < count, ~ops.all(state["done"]))
 
     def step(index, new, state):
-        state = _step(model, bits, pad, settings, state)
+        state = _step(model, store, bits, pad, settings, state)
         out = ops.where(state["done"], EMPTY, state["token"])
         new = ops.slice_update(new, (0, index), out[:, None])
         return index + 1, new, state
@@ -67,14 +87,14 @@ def decode(model, weights, bits, pad, settings, count, state, length):
     return new, state
 
 
-def _step(model, bits, pad, settings, state):
+def _step(model, store, bits, pad, settings, state):
     """One token for each sequence."""
-    hidden, cache = _run(
-        model,
+    hidden, cache = model.hidden_cached(
         state["token"][:, None],
         state["cache"],
         state["column"],
         pad,
+        store,
         bits,
     )
     rows = ops.arange(pad.shape[0], dtype="int32")
@@ -98,10 +118,3 @@ def _step(model, bits, pad, settings, state):
         ),
         "done": ops.logical_or(state["done"], stops),
     }
-
-
-def _run(model, tokens, cache, column, pad, bits):
-    """Hidden states of new tokens, and the cache with them in it."""
-    keys = cache[0][0]
-    store = KVCache(model.config, keys.shape[2], keys.dtype)
-    return model.hidden_cached(tokens, cache, column, pad, store, bits)

@@ -180,27 +180,26 @@ class Decoder(keras.Model):
             states: Cache state, one entry a block.
             column: Scalar, the cache column of the first new token.
             pad: Integer `(B,)`: leading columns that are padding.
-            store: The cache, such as `KVCache`.
+            store: The `KVCache`; where it codes, it names the most tokens of a
+                step (`chunk`).
             bits: As in a call.
 
         Returns:
             `(hidden, states)`.
         """
         bits = self._checked(bits)
-        columns = column + ops.arange(tokens.shape[1])
-        places = ops.arange(store.length)
-        mask = (places[None, None, :] <= columns[None, :, None]) & (
-            places[None, None, :] >= pad[:, None, None]
-        )
+        count = tokens.shape[1]
+        columns = column + ops.arange(count)
+        step = store.begin(column, pad, count)
         positions = ops.maximum(columns[None, :] - pad[:, None], 0)
         x, rotation = self.embed(tokens, positions, bits)
         new = []
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             cache = functools.partial(
-                store.append, states[index], column=column
+                store.attend, index=index, state=states[index], step=step
             )
-            x, state = block(x, own, rotation, mask, cache=cache)
+            x, state = block(x, own, rotation, cache=cache)
             new.append(state)
         return self.for_head(self.final_norm(x), bits), new
 

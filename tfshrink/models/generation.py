@@ -38,6 +38,8 @@ class Generator:
         cache_length: Columns of the cache. Default: what a call needs,
             rounded up to a multiple of 64.
         chunk: Most tokens that one call of the compiled loop makes.
+        codecs: `BlockCodecs` that the cache keeps keys and values with, or
+            `None` to keep them as they are.
 
     Example:
         >>> generator = Generator(load_model("tiny"))
@@ -46,20 +48,31 @@ class Generator:
     """
 
     def __init__(
-        self, model, tokenizer=None, *, bits=None, cache_length=None, chunk=64
+        self,
+        model,
+        tokenizer=None,
+        *,
+        bits=None,
+        cache_length=None,
+        chunk=64,
+        codecs=None,
     ):
         self.model = model
         self.tokenizer = tokenizer
         self.bits = bits
         self.cache_length = cache_length
         self.chunk = chunk
+        self.codecs = codecs
         variables = model.variables
         self.prepare = EffectiveWeights(model)
         self.prefill = Compiled(
-            functools.partial(decode_loop.prefill, model), variables
+            functools.partial(decode_loop.prefill, model, self._open),
+            variables,
         )
         self.decode = Compiled(
-            functools.partial(decode_loop.decode, model, length=chunk),
+            functools.partial(
+                decode_loop.decode, model, self._open, length=chunk
+            ),
             variables,
         )
 
@@ -127,12 +140,15 @@ class Generator:
         settings = prompts_lib.sampling_settings(config, **settings)
         bits = self._bits()
         width = prompts_lib.prompt_bucket(max(map(len, prompts)) - 1)
+        chunk_columns = self.codecs and self.codecs.chunk
+        if chunk_columns and width > chunk_columns:
+            width += -width % chunk_columns
         length = self._columns(width + max_new_tokens)
         tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
         weights, bits = self.prepare(bits), bits_beside(self.model, bits)
-        store = KVCache(config, length, self.model.compute_dtype)
+        store = KVCache(config, length, self.model.compute_dtype, self.codecs)
         cache = store.create(len(prompts))
         if width:
             cache = self.prefill(weights, bits, tokens, pad, cache)
@@ -157,6 +173,10 @@ class Generator:
             yield ops.convert_to_numpy(new)[:, :count]
             if ops.convert_to_numpy(state["done"]).all():
                 return
+
+    def _open(self, state):
+        """The cache that a state is of."""
+        return KVCache.of_state(self.model.config, state, self.codecs)
 
     def _columns(self, needed):
         if self.cache_length is None:

@@ -83,10 +83,10 @@ def causal_maps(query, key, value, width, rotation=None):
     length, heads = query.shape[1:3]
     places = np.arange(length)
     mask = (places <= places[:, None])[None]
-    grouped = _by_group(query, key.shape[2])
+    grouped = by_group(query, key.shape[2])
     key, value = _keys_and_values(key, value)
-    weights = _weights(ops.matmul(grouped, key), mask)
-    out = _by_token(ops.matmul(weights, value), length)
+    weights = weights_of(ops.matmul(grouped, key), mask)
+    out = by_token(ops.matmul(weights, value), length)
     out = ops.reshape(out, (-1, length, heads * width))
     return out, ops.reshape(weights, (-1, heads, length, length))
 
@@ -103,9 +103,9 @@ def attend(query, key, value, mask):
     Returns:
         `(B, T, H, D)`.
     """
-    grouped = _by_group(query, key.shape[2])
+    grouped = by_group(query, key.shape[2])
     key, value = _keys_and_values(key, value)
-    return _by_token(_attend(grouped, key, value, mask), query.shape[1])
+    return by_token(_attend(grouped, key, value, mask), query.shape[1])
 
 
 def attend_cached(query, key, value, mask):
@@ -121,19 +121,19 @@ def attend_cached(query, key, value, mask):
     Returns:
         `(B, T, H, D)`.
     """
-    grouped = _by_group(query, key.shape[1])
+    grouped = by_group(query, key.shape[1])
     key = ops.transpose(key, (0, 1, 3, 2))
-    return _by_token(_attend(grouped, key, value, mask), query.shape[1])
+    return by_token(_attend(grouped, key, value, mask), query.shape[1])
 
 
 def _attend(query, key, value, mask):
-    """Attention of queries `_by_group`, `_keys_and_values`; out as queries."""
+    """Attention of queries `by_group`, `_keys_and_values`; out as queries."""
     dtype = query.dtype
     key, value = ops.cast(key, dtype), ops.cast(value, dtype)
 
     @keras.ops.custom_gradient
     def differentiable(query, key, value):
-        weights = _weights(ops.matmul(query, key), mask)
+        weights = weights_of(ops.matmul(query, key), mask)
         out = ops.matmul(weights, value)
 
         def backward(*slopes, **_):
@@ -151,8 +151,16 @@ def _attend(query, key, value, mask):
     return differentiable(query, key, value)
 
 
-def _weights(scores, mask):
-    """Softmax of scores `(B, H_kv, G T, S)`; masked places get zero."""
+def weights_of(scores, mask):
+    """Softmax of scores; masked places get zero.
+
+    Args:
+        scores: `(B, H_kv, G T, S)`: of queries `by_group`.
+        mask: Boolean `(B or 1, T, S)`.
+
+    Returns:
+        As `scores`.
+    """
     mask = ops.convert_to_tensor(mask)
     _, kv_heads, rows, cached = scores.shape
     length = mask.shape[-2]
@@ -200,7 +208,7 @@ def _arranged_flat(query, key, value, width, rotation):
     """Rotated queries in blocks, keys and values; the way back is as direct.
 
     Returns:
-        A tuple: blocks of queries `_by_group`, then `_keys_and_values`.
+        A tuple: blocks of queries `by_group`, then `_keys_and_values`.
     """
 
     @keras.ops.custom_gradient
@@ -222,7 +230,7 @@ def _arranger(width):
         query, key, value = split(*flat)
         blocks = ops.split(query, _blocks(query.shape[1]), axis=1)
         return (
-            *[_by_group(block, key.shape[2]) for block in blocks],
+            *[by_group(block, key.shape[2]) for block in blocks],
             *_keys_and_values(key, value),
         )
 
@@ -235,10 +243,10 @@ def _blocks(length):
 
 @functools.cache
 def _collector(size):
-    """Joins blocks of `size` tokens that are `_by_group`: `(B, T, H D)`."""
+    """Joins blocks of `size` tokens that are `by_group`: `(B, T, H D)`."""
 
     def collect(*blocks):
-        whole = ops.concatenate([_by_token(x, size) for x in blocks], axis=1)
+        whole = ops.concatenate([by_token(x, size) for x in blocks], axis=1)
         _, length, heads, width = whole.shape
         return ops.reshape(whole, (-1, length, heads * width))
 
@@ -253,7 +261,7 @@ def _flattener(blocks):
         queries, (key, value) = arguments[:blocks], arguments[blocks:][:2]
         length, width = value.shape[2:]
         query = ops.concatenate(
-            [_by_token(x * (width**-0.5), length // blocks) for x in queries],
+            [by_token(x * (width**-0.5), length // blocks) for x in queries],
             axis=1,
         )
         key = ops.transpose(key, (0, 3, 1, 2))
@@ -275,8 +283,16 @@ def _keys_and_values(key, value):
     return ops.transpose(key, (0, 2, 3, 1)), ops.transpose(value, (0, 2, 1, 3))
 
 
-def _by_group(query, kv_heads):
-    """Scaled queries `(B, H_kv, G T, D)`: G heads share keys and values."""
+def by_group(query, kv_heads):
+    """Queries scaled, those that share keys and values in one matrix.
+
+    Args:
+        query: `(B, T, H, D)`.
+        kv_heads: Key/value heads H_kv, each of G query heads.
+
+    Returns:
+        `(B, H_kv, G T, D)`.
+    """
     _, length, heads, width = query.shape
     shared = heads // kv_heads
     query = query * (width**-0.5)
@@ -285,8 +301,8 @@ def _by_group(query, kv_heads):
     return ops.reshape(query, (-1, kv_heads, shared * length, width))
 
 
-def _by_token(out, length):
-    """Undoes `_by_group`: `(B, T, H, D)`."""
+def by_token(out, length):
+    """Undoes `by_group`: `(B, T, H, D)`."""
     _, kv_heads, rows, width = out.shape
     shared = rows // length
     out = ops.reshape(out, (-1, kv_heads, shared, length, width))

@@ -1,0 +1,184 @@
+"""How a plan shrinks the K/V cache, as data."""
+
+import dataclasses
+import numbers
+import re
+
+from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
+
+CODECS = {
+    "identity": "keys and values as they are, 16 bits",
+    "int8": "codes along time (keys) and channels (values), as KIVI's",
+    "int4": "the same at 4 bits",
+    "int2": "the same at 2 bits",
+    "pca": "principal components of all heads, bits by variance (calibrated)",
+}
+RATED = ("pca",)  # those that take a rate
+LAYERS = ("all", "first_half", "second_half", "even", "odd")
+WIDE = 6.0  # from this rate on the exact part is int8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KVSpec:
+    """Codec of the K/V cache and its options.
+
+    Args:
+        codec: One of `CODECS`.
+        rate: How many times smaller than 16 bits the whole cache is to be at
+            the cached length in use, exact part and scales included; `None`
+            with `bits`.
+        bits: Bits of a coded number instead, its share of gains included.
+        block: Tokens that are coded together.
+        window: Last tokens that stay exact, at least.
+        sinks: First tokens that stay exact.
+        exact: Bits of the exact part, 16 or 8; `None` is 16, and 8 from a rate
+            of 6 on.
+        layers: One of `LAYERS`, or block numbers such as `"0,1,2"`; the others
+            keep everything.
+
+    Raises:
+        UserError: A value is out of range.
+
+    Example:
+        >>> KVSpec.parse("pca:4x:layers=even").rate
+        4.0
+    """
+
+    codec: str
+    rate: float | None = None
+    bits: float | None = None
+    block: int = 64
+    window: int = 64
+    sinks: int = 4
+    exact: int | None = None
+    layers: str = "all"
+
+    def __post_init__(self):
+        if self.codec not in CODECS:
+            raise unknown_choice("kv", self.codec, CODECS)
+        rated = self.codec in RATED
+        given = [x for x in (self.rate, self.bits) if x is not None]
+        if len(given) != rated:
+            wanted = "a rate (4x) or bits=3" if rated else "no rate"
+            raise UserError(
+                f"`kv` {self.codec} must have {wanted}. "
+                f"Received: {given or 'none'}"
+            )
+        least = {"block": 8, "window": 0, "sinks": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            whole = isinstance(value, numbers.Integral)
+            if not whole or isinstance(value, bool) or value < low:
+                raise UserError(
+                    f"`kv` {name} must be an integer, at least {low}. "
+                    f"Received: {value!r}"
+                )
+        for value in given:
+            if not isinstance(value, numbers.Real) or not value > 0:
+                raise UserError(
+                    f"`kv` rate and bits must be positive. Received: {value!r}"
+                )
+        if self.exact not in (None, 8, 16):
+            raise UserError(
+                f"`kv` exact must be 8 or 16 bits. Received: {self.exact!r}"
+            )
+        self._check_layers()
+
+    def _check_layers(self):
+        if self.layers in LAYERS or re.fullmatch(r"\d+(,\d+)*", self.layers):
+            return
+        raise UserError(
+            f"`kv` layers must be one of {', '.join(LAYERS)}, or block numbers "
+            f"such as 0,1,2. Received: {self.layers!r}"
+        )
+
+    @classmethod
+    def parse(cls, text):
+        """Reads `"pca:4x:block=64:window=64:sinks=4:layers=even"`."""
+        codec, *parts = str(text).strip().split(":")
+        values = {}
+        for part in parts:
+            name, _, value = part.partition("=")
+            if not value and re.fullmatch(r"[\d.]+x", name):
+                name, value = "rate", name[:-1]
+            try:
+                values[name] = KINDS[name](value)
+            except (KeyError, ValueError):
+                raise UserError(
+                    "`kv` must be a codec with a rate such as 4x, or with "
+                    f"{', '.join(KINDS)} behind colons, as in "
+                    f"pca:4x:layers=even. Received: {part!r}"
+                ) from None
+        return cls(codec=codec, **values)
+
+    def __str__(self):
+        parts = [self.codec]
+        if self.rate is not None:
+            parts.append(f"{self.rate:g}x")
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                text = f"{value:g}" if field.name == "bits" else value
+                parts.append(f"{field.name}={text}")
+        return ":".join(parts)
+
+    def to_json(self):
+        """Returns a plain dict."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values, source="kv"):
+        """Builds a spec from the dict of `to_json`."""
+        if not isinstance(values, dict):
+            raise UserError(f"`{source}` must be a dict. Received: {values!r}")
+        fields = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - fields)
+        if unknown or "codec" not in values:
+            raise UserError(
+                f"`{source}` must have a codec and may have "
+                f"{', '.join(sorted(fields - {'codec'}))}. "
+                f"Received: {', '.join(map(str, values)) or 'nothing'}"
+            )
+        return cls(**values)
+
+    @property
+    def exact_dtype(self):
+        """Storage type of the exact part."""
+        own = self.exact or (8 if (self.rate or 0) >= WIDE else 16)
+        return "int8" if own == 8 else "bfloat16"
+
+    def coded_layers(self, layers):
+        """Which of so many blocks are coded: a list of booleans.
+
+        Raises:
+            UserError: A block that is not there.
+        """
+        half = layers // 2
+        chosen = {
+            "all": range(layers),
+            "first_half": range(half),
+            "second_half": range(half, layers),
+            "even": range(0, layers, 2),
+            "odd": range(1, layers, 2),
+        }.get(self.layers)
+        if chosen is None:
+            chosen = [int(part) for part in self.layers.split(",")]
+            missing = [index for index in chosen if index >= layers]
+            if missing:
+                raise UserError(
+                    f"`kv` layers must be below {layers}, the blocks of the "
+                    f"model. Received: {missing[0]}"
+                )
+        return [index in chosen for index in range(layers)]
+
+
+KINDS = {
+    "rate": float,
+    "bits": float,
+    "block": int,
+    "window": int,
+    "sinks": int,
+    "exact": int,
+    "layers": str,
+}

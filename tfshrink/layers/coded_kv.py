@@ -1,0 +1,208 @@
+"""A block's keys and values: new ones exact, older ones coded."""
+
+import math
+
+import numpy as np
+from keras import ops
+
+from tfshrink.ops import attention
+from tfshrink.ops import rotary
+from tfshrink.ops.byte_rows import byte_rows
+from tfshrink.ops.byte_rows import from_byte_rows
+
+
+class CodedKV:
+    """One block's share of a cache that holds coded keys and values.
+
+    The first tokens of a sequence (sinks) and the last `window` ones stay
+    exact. A block of tokens is coded once, when it leaves the window; until
+    then the exact part holds up to `window + block` tokens. Token after token
+    and in steps of `chunk` tokens the same blocks are coded at the same time.
+
+    The state is a dict: `keys` and `values`, the exact part, sinks first and a
+    ring behind, keys after RoPE; and what the codec keeps.
+
+    Args:
+        config: `DecoderConfig`.
+        length: Cached length S, in tokens.
+        codec: `KVCodec`.
+        window: Tokens that stay exact, at least.
+        sinks: First tokens of a sequence that stay exact.
+        dtype: Storage type of the exact part; `"int8"` rounds each row.
+
+    Attributes:
+        kind: As in `ExactKV`.
+        chunk: The same.
+    """
+
+    def __init__(self, config, length, codec, *, window, sinks, dtype):
+        self.config = config
+        self.codec = codec
+        self.window = window
+        self.sinks = sinks
+        self.dtype = dtype
+        self.block = codec.block
+        self.ring = window + self.block
+        self.coded = max(0, length - 1 - window) // self.block  # blocks
+        self.chunk = math.gcd(self.block, window)
+        self.kind = (self.block, window, sinks, length)
+
+    def create(self, batch):
+        """Returns the empty state for `batch` sequences."""
+        heads, width = self.config.kv_heads, self.config.head_dim
+        rows = ops.zeros((batch, heads, self.sinks + self.ring, width))
+        state = {
+            "keys": byte_rows(rows, self.dtype),
+            "values": byte_rows(rows, self.dtype),
+        }
+        if self.coded:
+            state["packed"] = self.codec.create(batch, self.coded, heads, width)
+        return state
+
+    def begin(self, column, pad, count):
+        """As in `ExactKV`; steps have at most `chunk` tokens, or one."""
+        column = ops.cast(column, "int32")
+        pad = ops.cast(pad, "int32")[:, None]  # (B, 1)
+        columns = column + ops.arange(count, dtype="int32")
+        last = column + count - 1
+        before = self._coded_at(column - 1)
+        after = self._coded_at(last)
+        behind = ops.arange(self.block, dtype="int32")
+        leaving = before * self.block + behind  # if `after` is more
+        step = {
+            "leaves": after > before,
+            "place": before,
+            "from": self._slots(leaving[None], pad),
+            "to": self._slots(columns[None], pad),
+            "visible": self._visible(columns, last, pad, after),
+        }
+        if self.config.positions == "rope":
+            places = ops.arange(self.coded * self.block, dtype="int32")
+            step["leaving"] = self._rotation(leaving, pad)
+            step["rotation"] = self._rotation(places, pad)
+        return step
+
+    def _rotation(self, columns, pad):
+        """Tables of RoPE at columns `(n,)` of all sequences."""
+        config = self.config
+        inverse = rotary.frequencies(
+            config.head_dim, config.rope_theta, config.rope_scaling
+        )
+        return rotary.tables(ops.maximum(columns[None] - pad, 0), inverse)
+
+    def _coded_at(self, last):
+        """Blocks that are coded while `last` is the newest column."""
+        return ops.maximum(last - self.window, 0) // self.block
+
+    def _slots(self, columns, pad):
+        """Where the exact part holds columns, `(B, n)`."""
+        place = columns - pad
+        sink = ops.logical_and(place >= 0, place < self.sinks)
+        return ops.where(sink, place, self.sinks + columns % self.ring)
+
+    def _visible(self, columns, last, pad, coded):
+        """Who may look where: coded columns, sinks, ring; `(B, T, S)`."""
+        first = pad + self.sinks
+        old = ops.arange(self.coded * self.block, dtype="int32")[None]
+        old_seen = (old < coded * self.block) & (old >= first)
+        ring = ops.arange(self.ring, dtype="int32")[None]
+        ring = last - (last - ring) % self.ring  # the column it holds
+        held = (ring >= coded * self.block) & (ring >= first)
+        sinks = pad + ops.arange(self.sinks, dtype="int32")[None]
+        exact = ops.concatenate([sinks, ops.where(held, ring, 2**30)], axis=-1)
+        exact = exact[:, None] <= columns[None, :, None]  # (B, T, s + R)
+        batch, length = exact.shape[:2]
+        old_seen = ops.broadcast_to(
+            old_seen[:, None], (batch, length, old_seen.shape[-1])
+        )
+        return ops.concatenate([old_seen, exact], axis=-1)
+
+    def append(self, state, key, value, step):
+        """As in `ExactKV`; codes the block that leaves the window."""
+        state = dict(state)
+        if self.coded:
+            names = sorted(state["packed"])
+            held = [state["packed"][name] for name in names]
+
+            def encode():
+                return self._encoded(state, names, step)
+
+            packed = ops.cond(step["leaves"], encode, lambda: held)
+            state["packed"] = dict(zip(names, packed, strict=True))
+        for name, new in (("keys", key), ("values", value)):
+            new = ops.transpose(new, (0, 2, 1, 3))
+            new = byte_rows(new, self.dtype)
+            state[name] = {
+                part: _scatter(state[name][part], new[part], step["to"])
+                for part in new
+            }
+        return state
+
+    def _encoded(self, state, names, step):
+        """What the codec keeps, with one block of tokens more."""
+        key, value = (
+            ops.transpose(
+                from_byte_rows(
+                    {
+                        part: _gather(x, step["from"])
+                        for part, x in state[name].items()
+                    },
+                    "float32",
+                ),
+                (0, 2, 1, 3),
+            )
+            for name in ("keys", "values")
+        )
+        if not self.codec.rotated and "leaving" in step:
+            cosine, sine = step["leaving"]
+            key = rotary.rotate(key, cosine, -sine)
+        new = self.codec.encode(key, value)
+        found = []
+        for name in names:
+            old = state["packed"][name]
+            start = [0, step["place"], *[0] * (len(old.shape) - 2)]
+            found.append(ops.slice_update(old, start, new[name]))
+        return found
+
+    def attend(self, query, state, step):
+        """As in `ExactKV`."""
+        length, dtype = query.shape[1], query.dtype
+        heads = self.config.kv_heads
+        grouped = attention.by_group(query, heads)
+        keys, values = (
+            from_byte_rows(state[name], dtype) for name in ("keys", "values")
+        )
+        scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
+        visible = step["visible"]
+        if not self.coded:
+            weights = attention.weights_of(scores, visible)
+            return attention.by_token(ops.matmul(weights, values), length)
+        old = self.codec.keys(state["packed"], dtype)
+        if not self.codec.rotated and "rotation" in step:
+            old = rotary.rotate(old, *step["rotation"])
+        old = ops.transpose(old, (0, 2, 3, 1))
+        scores = ops.concatenate([ops.matmul(grouped, old), scores], axis=-1)
+        weights = attention.weights_of(scores, visible)
+        split = self.coded * self.block
+        out = ops.matmul(weights[..., split:], values)
+        out = out + self.codec.mix(weights[..., :split], state["packed"])
+        return attention.by_token(out, length)
+
+
+def _gather(x, slots):
+    """Columns of `(B, H_kv, S, D)` at slots `(B, n)`."""
+    batch, heads, _, width = x.shape
+    shape = (batch, heads, slots.shape[1], width)
+    places = ops.broadcast_to(slots[:, None, :, None], shape)
+    return ops.take_along_axis(x, places, axis=2)
+
+
+def _scatter(x, new, slots):
+    """`(B, H_kv, S, D)` with `(B, H_kv, T, D)` at slots `(B, T)`."""
+    batch, heads, count, width = new.shape
+    rows, columns, _ = np.indices((batch, heads, count), "int32")
+    slots = ops.broadcast_to(slots[:, None], rows.shape)
+    places = ops.stack([rows, columns, slots], axis=-1)
+    return ops.scatter_update(
+        x, ops.reshape(places, (-1, 3)), ops.reshape(new, (-1, width))
+    )

@@ -1,0 +1,69 @@
+"""What a codec of keys and values does, whatever it does it with."""
+
+import abc
+
+from keras import ops
+
+
+class KVCodec(abc.ABC):
+    """Codes one block of tokens of one decoder block at a time.
+
+    Attributes:
+        rotated: Whether it codes keys after RoPE; else before.
+        block: Tokens that are coded together.
+    """
+
+    rotated = False
+    block: int
+
+    @abc.abstractmethod
+    def encode(self, key, value):
+        """Codes a block of tokens.
+
+        Args:
+            key: `(B, block, H_kv, D)` float32.
+            value: Of the same shape.
+
+        Returns:
+            Dict of tensors `(B, 1, ...)`: what is kept, as it is stored.
+        """
+
+    @abc.abstractmethod
+    def keys(self, packed, dtype):
+        """Decodes keys.
+
+        Args:
+            packed: Dict of tensors `(B, n, ...)`: what n calls of `encode`
+                kept.
+            dtype: Compute type.
+
+        Returns:
+            `(B, n block, H_kv, D)`.
+        """
+
+    @abc.abstractmethod
+    def mix(self, weights, packed):
+        """What attention weights make of the values, without decoding them.
+
+        Args:
+            weights: `(B, H_kv, R, n block)`.
+            packed: As in `keys`.
+
+        Returns:
+            `(B, H_kv, R, D)` in the type of `weights`.
+        """
+
+    def create(self, batch, blocks, kv_heads, width):
+        """Zeros of the shapes and types that `encode` returns.
+
+        Args:
+            batch: Sequences.
+            blocks: Blocks of tokens.
+            kv_heads: H_kv.
+            width: Head width D.
+        """
+        empty = ops.zeros((1, self.block, kv_heads, width), "float32")
+        return {
+            name: ops.zeros((batch, blocks, *tuple(x.shape)[2:]), x.dtype)
+            for name, x in self.encode(empty, empty).items()
+        }

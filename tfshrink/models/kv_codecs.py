@@ -1,0 +1,204 @@
+"""From a spec to the codecs of a model's K/V cache."""
+
+import contextlib
+
+import numpy as np
+
+from tfshrink.data.documents import load_examples
+from tfshrink.data.progress_bar import progress_bar
+from tfshrink.errors import UserError
+from tfshrink.files import atomic_write
+from tfshrink.files import cache_folder
+from tfshrink.files import sha256_json
+from tfshrink.layers.block_codecs import BlockCodecs
+from tfshrink.layers.pca_codec import PCACodec
+from tfshrink.layers.pca_codec import PCATable
+from tfshrink.models.kv_statistics import kv_statistics
+from tfshrink.models.kv_statistics import KVStatistics
+from tfshrink.ops.bit_allocation import allocate
+from tfshrink.ops.packing import WIDTHS
+
+ROWS, CONTEXT = 7, 2048  # of the calibration text
+VERSION = 1
+RUN = 8  # coefficients that share a bit-width, so that they fill bytes
+
+
+def open_codecs(spec, source, length):
+    """The codecs of a model at a cached length.
+
+    Args:
+        spec: `KVSpec`.
+        source: `Source` of the model.
+        length: Cached length in tokens, which a rate is reached at.
+
+    Returns:
+        `BlockCodecs`, or `None` where nothing is coded.
+
+    Raises:
+        UserError: A block longer than the context, a block of the model that
+            is not there, a rate out of reach.
+    """
+    config = source.config
+    coded = spec.coded_layers(config.layers)
+    if spec.codec == "identity":
+        return None
+    if spec.block > length:
+        raise UserError(
+            f"`kv` block must be at most the cached length of {length} tokens. "
+            f"Received: {spec.block}"
+        )
+    statistics = load_statistics(source)
+    budget = vector_bytes(spec, config, length)
+    own = [
+        _pca(statistics, index, budget, config, spec.block) if used else None
+        for index, used in enumerate(coded)
+    ]
+    return BlockCodecs(
+        own, window=spec.window, sinks=spec.sinks, dtype=spec.exact_dtype
+    )
+
+
+def vector_bytes(spec, config, length):
+    """Bytes of a coded token's keys in a block; its values have as many.
+
+    Args:
+        spec: `KVSpec`.
+        config: `DecoderConfig`.
+        length: Cached length in tokens.
+
+    Raises:
+        UserError: The rate is out of reach: it names the nearest.
+    """
+    numbers = config.kv_heads * config.head_dim
+    if spec.bits is not None:
+        budget = int(spec.bits * numbers / 8)
+        nearest = 16.0 / numbers
+        if budget < 2:
+            raise UserError(
+                f"`kv` bits must be at least {nearest:.2f}. "
+                f"Received: {spec.bits:g}"
+            )
+        return min(budget, numbers + 1)
+    blocks = max(0, length - 1 - spec.window) // spec.block
+    coded = blocks * spec.block
+    exact = exact_bytes(spec, config)
+    share = sum(spec.coded_layers(config.layers)) / config.layers
+    whole = 4 * numbers * length  # bytes of a block at 16 bits
+    # Blocks that keep everything leave less to those that are coded.
+    wanted = (whole / spec.rate - (1 - share) * whole) / share
+    budget = int((wanted - exact) / (2 * coded)) if coded else 0
+    if budget < 2:
+        least = share * (exact + 4 * coded) + (1 - share) * whole
+        raise UserError(
+            f"`kv` rate must be at most {whole / least:.2f}x for {length} "
+            f"tokens with window={spec.window}, block={spec.block} and "
+            f"exact={8 if spec.exact_dtype == 'int8' else 16}. "
+            f"Received: {spec.rate:g}x"
+        )
+    return min(budget, numbers + 1)
+
+
+def exact_bytes(spec, config):
+    """Bytes of what stays exact, in one block of the model."""
+    tokens = spec.sinks + spec.window + spec.block
+    row = 2 * config.head_dim
+    if spec.exact_dtype == "int8":
+        row = config.head_dim + 2
+    return 2 * tokens * config.kv_heads * row
+
+
+def load_statistics(source, folder=None):
+    """The `KVStatistics` of a model, measured once and kept.
+
+    Args:
+        source: `Source`.
+        folder: Where they are kept; default: the cache folder.
+    """
+    examples = _calibration_text(source)
+    key = sha256_json(
+        {
+            "version": VERSION,
+            "model": source.identity,
+            "tokens": examples.tolist(),
+        }
+    )
+    folder = cache_folder() / "kv" if folder is None else folder
+    path = folder / f"{key[:24]}.npz"
+    try:
+        with np.load(path) as arrays:
+            return KVStatistics(**dict(arrays))
+    except (OSError, ValueError, TypeError, KeyError, EOFError):
+        pass
+    from tfshrink.models.load import load_model
+
+    model = load_model(source)
+    with progress_bar("K/V statistics", source.config.layers) as show:
+        found = kv_statistics(
+            model,
+            examples,
+            progress=lambda done: show(done, done * examples.size),
+        )
+    _keep(path, found)
+    return found
+
+
+def _calibration_text(source):
+    context = min(CONTEXT, source.config.context)
+    eos = source.config.eos
+    return load_examples(
+        "pydoc",
+        source.tokenizer(),
+        context,
+        separator=eos[0] if eos else 0,
+        split="calibrate",
+    ).tokens[:ROWS]
+
+
+def _keep(path, found):
+    """Writes statistics whole or not at all; a full disk costs the keeping."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, "wb") as file:
+            np.savez(file, **vars(found))
+
+
+def _pca(statistics, index, budget, config, block):
+    """The `PCACodec` of a block of the model."""
+    tables = [
+        pca_table(statistics, index, kind, budget - 1) for kind in range(2)
+    ]
+    return PCACodec(*tables, config.kv_heads, block)
+
+
+def pca_table(statistics, index, kind, budget):
+    """Bits by what each coefficient leaves, the best within a budget.
+
+    Args:
+        statistics: `KVStatistics`.
+        index: Number of the block of the model.
+        kind: 0 for keys, 1 for values.
+        budget: Bytes of the codes of a vector.
+
+    Returns:
+        `PCATable`.
+    """
+    left = statistics.left[index, kind]  # (5, F)
+    items = -(-left.shape[1] // RUN)
+    padded = np.pad(left, ((0, 0), (0, items * RUN - left.shape[1])))
+    runs = padded.reshape(len(left), items, RUN).sum(-1)
+    level = allocate(runs, [0, *WIDTHS], budget)
+    widths = np.array([0, *WIDTHS])[np.repeat(level, RUN)][: left.shape[1]]
+    order = np.argsort(-widths, kind="stable")
+    kept = order[: int((widths > 0).sum())]
+    used = [bits for bits in reversed(WIDTHS) if (widths == bits).any()]
+    steps = statistics.steps[index, kind]
+    row = np.array([0, *WIDTHS]).searchsorted(widths)
+    own = steps[row, np.arange(len(widths))]
+    return PCATable(
+        mean=statistics.mean[index, kind],
+        forward=statistics.forward[index, kind][:, order],
+        backward=statistics.backward[index, kind][order],
+        widths=tuple(used),
+        counts=tuple(int((widths == bits).sum()) for bits in used),
+        steps=own[kept].astype("float32"),
+    )
