@@ -146,7 +146,7 @@ class JsonTest(TestCase):
             group=32,
             pruning=(0.5, 0.0, 0.25, 0.0, 0.0),
             activations=8,
-            kv={"codec": "dct", "rate": 0.25},
+            kv={"codec": "pca", "rate": 4.0},
             name="mine",
         )
 
@@ -237,7 +237,7 @@ class JsonTest(TestCase):
             Plan.parse("8", layers=1, tied=False),
             Plan.parse("8", layers=1, group=32),
             Plan.parse("8", layers=1, activations=8),
-            Plan.parse("8", layers=1, kv={}),
+            Plan.parse("8", layers=1, kv={"codec": "int8"}),
             Plan.parse("8", layers=1, exit={}),
             Plan.parse("8", layers=1, pruning=(0.5, 0, 0, 0, 0)),
         ]

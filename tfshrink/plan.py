@@ -8,6 +8,7 @@ import pathlib
 import re
 
 from tfshrink.errors import UserError
+from tfshrink.kv_spec import KVSpec
 from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
 from tfshrink.plan_checks import check_bits
@@ -37,7 +38,8 @@ class Plan:
             for all blocks, or empty.
         channels: The same of the channels between the MLP's two layers.
         activations: 8 for dynamic int8 activations, 0 for float.
-        kv: K/V codec and its options as a dict, or `None` for exact.
+        kv: K/V codec and its options as the dict of `KVSpec`, or `None` for
+            exact.
         exit: Exit policy and its options as a dict, or `None`.
         name: Shown in tables.
 
@@ -78,6 +80,10 @@ class Plan:
             object.__setattr__(self, name, levels if any(levels) else ())
         if not self.pruning:
             object.__setattr__(self, "sparsity", "unstructured")
+        if self.kv is not None:
+            spec = KVSpec.from_json(self.kv)
+            spec.coded_layers(self.layers)
+            object.__setattr__(self, "kv", spec.to_json())
 
     @property
     def names(self):

@@ -67,13 +67,11 @@ def check_kinds(plan):
             raise UserError(
                 f"`{name}` must hold one number a {part}. Received: {value!r}"
             )
-    for name in ("kv", "exit"):
-        value = getattr(plan, name)
-        if value is not None and not isinstance(value, dict):
-            raise UserError(
-                f"`{name}` must be a dict of options, or None. "
-                f"Received: {value!r}"
-            )
+    if plan.exit is not None and not isinstance(plan.exit, dict):
+        raise UserError(
+            "`exit` must be a dict of options, or None. "
+            f"Received: {plan.exit!r}"
+        )
 
 
 def check_pruning(plan):

@@ -378,7 +378,7 @@ class MistakesTest(TestCase):
         from tfshrink.plan import Plan
 
         folder = pathlib.Path(self.create_tempdir().full_path)
-        plan = Plan.parse("8", layers=2, group=32, kv={"codec": "dct"})
+        plan = Plan.parse("8", layers=2, group=32, kv={"codec": "int4"})
         plan.save(folder / "plan.json")
         with self.assertRaisesRegex(UserError, "must not set kv"):
             export(

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -270,9 +271,43 @@ class MistakesTest(TestCase):
 
     def test_plan_that_asks_for_more_than_bits(self):
         path = f"{self.folder}/plan.json"
-        Plan.parse("8", layers=2, kv={"codec": "int8"}).save(path)
-        with self.assertRaisesRegex(UserError, "must not set kv"):
+        Plan.parse("8", layers=2, exit={"layers": [1]}).save(path)
+        with self.assertRaisesRegex(UserError, "must not set exit"):
             evaluate(model="tiny", plan=path)
+
+    def test_codecs_stand_beside_the_exact_cache(self):
+        path = f"{self.folder}/plan.json"
+        small = "block=8:window=8"
+        kv = {"codec": "int4", "block": 8, "window": 8}
+        Plan.parse("16", layers=2, group=32, kv=kv, name="own").save(path)
+        cache = mock.patch.dict(os.environ, {"TFSHRINK_CACHE": self.folder})
+        with cache:
+            found = evaluate(
+                **SMALL, kv=["identity", f"int2:{small}", f"pca:2.5x:{small}"]
+            )
+        same, worst, best = found["plans"]
+        self.assertEqual(found["protocol"]["first"], 32)
+        self.assertEqual(found["protocol"]["stride"], 32)
+        self.assertEqual(same["name"], "16 identity")
+        self.assertAlmostEqual(same["perplexity_ratio"], 1.0, places=4)
+        self.assertEqual(same["kv_compression"], 1.0)
+        self.assertEqual(worst["kv"], f"int2:{small}")
+        self.assertBetween(best["kv_compression"], 2.3, 2.55)
+        self.assertGreater(abs(worst["perplexity_ratio"] - 1), 1e-5)
+        own = evaluate(**SMALL, plan=path, group=32)["plans"][0]
+        self.assertEqual(own["kv"], f"int4:{small}")
+        self.assertLess(abs(own["perplexity_ratio"] - 1), 0.05)
+
+    @parameterized.parameters(
+        ("pca:40x", "`kv` rate must be at most .*x for 64 tokens"),
+        ("pca:4x:layers=7", "`kv` layers must be below 2"),
+        ("int4:block=128", "`kv` block must be at most .* 64 tokens"),
+        ("pca", "`kv` pca must have a rate"),
+        ("pac:4x", "Did you mean `pca`"),
+    )
+    def test_a_codec_out_of_reach_is_named(self, kv, message):
+        with self.assertRaisesRegex(UserError, message):
+            evaluate(**SMALL, kv=[kv])
 
     def test_pruned_plan_is_judged(self):
         found = evaluate(

@@ -174,12 +174,11 @@ def _run_candidate(workdir, plans, activations):
 
 
 def _check_plan(plan, precision):
-    for name in ("kv", "exit"):
-        if getattr(plan, name):
-            raise UserError(
-                f"`plan` {plan.name} must not set {name}: it is not judged "
-                f"here. Received: {getattr(plan, name)}"
-            )
+    if plan.exit:
+        raise UserError(
+            f"`plan` {plan.name} must not set exit: it is not judged here. "
+            f"Received: {plan.exit}"
+        )
     for name in ("group", "activations"):
         own, built = getattr(plan, name), getattr(precision, name)
         if own != built:

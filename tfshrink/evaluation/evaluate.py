@@ -11,6 +11,7 @@ from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.evaluation.kv_cost import kv_cost
 from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
@@ -20,9 +21,14 @@ from tfshrink.evaluation.results import write_results
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.speed import REPEATS
 from tfshrink.files import sha256_json
+from tfshrink.kv_spec import KVSpec
+from tfshrink.models.kv_codecs import check_spec
+from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.structure import plan_tensor
 
 PLANS = "8;4"  # of a model, when none is named
+FULL_PLAN = "16"  # the same beside codecs of the K/V cache
+CONTEXT, KV_CONTEXT = 512, 2048  # tokens of a window
 SCALES = ("mse", "rtn")
 
 
@@ -32,13 +38,14 @@ def evaluate(
     workdir=(),
     artifact=(),
     plan=None,
+    kv=(),
     group=64,
     scales="mse",
     activations=None,
     tasks=("perplexity",),
     data="pydoc",
     limit=None,
-    context=512,
+    context=None,
     stride=None,
     dtype="float32",
     batch_size=4,
@@ -55,6 +62,9 @@ def evaluate(
             neither `workdir` nor `plan` beside nothing but full precision.
         plan: What `--plan` takes, several split by `;`. Default: the plans
             a run trained, or 8 and 4 bits.
+        kv: Codecs of the K/V cache (`KVSpec.parse`), each for all plans;
+            perplexity then counts the second half of each window. With no
+            plan beside, weights stay at full precision.
         group: Inputs per scale at 4 bits and below, for plans of a `model`
             that name none; 0 is per channel.
         scales: How the scales of a `model` are fitted: `"mse"` or `"rtn"`.
@@ -63,7 +73,7 @@ def evaluate(
         tasks: As in `Protocol`, like the next six.
         data: Text, or SQuAD.
         limit: Windows of text, or questions, at most.
-        context: Tokens in a window.
+        context: Tokens in a window; `None` is 512, with `kv` 2,048.
         stride: Tokens to the next window.
         dtype: Compute type.
         batch_size: Windows or questions at once.
@@ -79,12 +89,15 @@ def evaluate(
             loaded where that can be known.
     """
     start = time.monotonic()
+    specs = [KVSpec.parse(text) for text in kv]
+    context = context or (KV_CONTEXT if specs else CONTEXT)
     protocol = Protocol(
         tasks=tuple(tasks),
         data=data,
         limit=limit,
         context=context,
         stride=stride,
+        first=context // 2 if specs else 0,
         dtype=dtype,
         batch_size=batch_size,
     )
@@ -95,12 +108,24 @@ def evaluate(
             f"`json` must be a file. Received: {json}, which is none"
         )
     candidates = _candidates(
-        model, workdir, artifact, plan, group, scales, activations
+        model,
+        workdir,
+        artifact,
+        plan or (FULL_PLAN if specs and not workdir else None),
+        group,
+        scales,
+        activations,
     )
+    if specs:
+        candidates = [_with_codecs(one, specs) for one in candidates]
     texts, references, parts = {}, {}, []
     for one in candidates:
         key = _key(one)
         protocol.check_model(one.source.config)
+        for plan in one.plans:
+            if plan.kv is not None:
+                spec = KVSpec.from_json(plan.kv)
+                check_spec(spec, one.source.config, protocol.context)
         if key not in texts:
             texts[key] = Material.load(protocol, one.source)
             if dry_run:
@@ -142,6 +167,16 @@ def _candidates(model, workdir, artifact, plan, group, scales, activations):
     )
 
 
+def _with_codecs(candidate, specs):
+    """The candidate with each of its plans at each codec."""
+    plans = [
+        dataclasses.replace(plan, kv=spec.to_json(), name=f"{plan.name} {spec}")
+        for spec in specs
+        for plan in candidate.plans
+    ]
+    return dataclasses.replace(candidate, plans=plans)
+
+
 def _run_artefact(folder, one, protocol, material, reference):
     """The row of an export."""
     from tfshrink.evaluation.artefact_judge import ArtefactJudge
@@ -181,12 +216,30 @@ def _judge(candidate, protocol, material, reference, dry_run):
         options = {"repeats": repeats, "on_rows": on_rows}
         if reference is None:
             reference = _reference(candidate, protocol, material, options)
-        model = candidate.load(protocol.dtype)
-        judge = Judge(model, protocol, material, **options)
-        rows = [
-            _row(candidate, plan, judge, reference) for plan in candidate.plans
-        ]
+        model, judges, rows = candidate.load(protocol.dtype), {}, []
+        for plan in candidate.plans:
+            key = sha256_json(plan.kv)
+            if key not in judges:
+                judges = {  # one at a time: each holds compiled functions
+                    key: Judge(
+                        model,
+                        protocol,
+                        material,
+                        codecs=_codecs(plan, candidate.source, protocol),
+                        **options,
+                    )
+                }
+            rows.append(_row(candidate, plan, judges[key], reference))
     return reference, rows
+
+
+def _codecs(plan, source, protocol):
+    """The `BlockCodecs` of a plan at the protocol's context, or `None`."""
+    if plan.kv is None:
+        return None
+    return open_codecs(
+        KVSpec.from_json(plan.kv), source, length=protocol.context
+    )
 
 
 def _reference(candidate, protocol, material, options):
@@ -219,6 +272,15 @@ def _row(candidate, plan, judge, reference):
     }
     if candidate.workdir:
         row["run"] = candidate.name
+    if plan.kv is not None:
+        row.update(
+            kv_cost(
+                candidate.source.config,
+                plan,
+                judge.protocol.context,
+                judge.codecs,
+            )
+        )
     return _with_ratios(row, reference)
 
 

@@ -4,6 +4,7 @@ from tfshrink.evaluation.evaluate import SCALES
 from tfshrink.evaluation.protocol import TASKS
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
+from tfshrink.kv_spec import CODECS
 
 COLUMNS = {
     "run": "run",
@@ -13,6 +14,8 @@ COLUMNS = {
     "effective_bits": "bits",
     "bytes": "MB",
     "compression": "smaller",
+    "kv_bytes": "K/V MB",
+    "kv_compression": "K/V smaller",
     "perplexity": "perplexity",
     "perplexity_ratio": "ratio",
     "token_accuracy": "accuracy",
@@ -25,6 +28,8 @@ COLUMNS = {
 }
 FORMATS = {
     "bytes": lambda value: f"{value / 1e6:.{1 if value > 1e7 else 3}f}",
+    "kv_bytes": lambda value: f"{value / 1e6:.{1 if value > 1e7 else 3}f}",
+    "kv_compression": lambda value: f"{value:.2f}x",
     "group": lambda value: str(value) if value else "channel",
     "effective_bits": ".2f",
     "compression": lambda value: f"{value:.2f}x",
@@ -110,6 +115,11 @@ def print_choices():
             "8,8,4,4,...": "one entry per block group",
             "stripe-8-4": "even groups take the lower",
             "plan.json": "a file",
+        },
+        "--kv": {
+            **CODECS,
+            "pca:4x": "a rate: 4 times smaller than 16 bits, all counted",
+            "...:layers=even": "of blocks; also block=, window=, sinks=, bits=",
         },
         "--scales": dict.fromkeys(SCALES, ""),
     }

@@ -24,6 +24,8 @@ class Judge:
         repeats: Measurements of a speed.
         on_rows: Called with the windows or questions that were done and
             their tokens, for a progress bar.
+        codecs: `BlockCodecs` of the K/V cache, which then everything goes
+            through, or `None`.
 
     Example:
         >>> judge = Judge(model, protocol, material)
@@ -31,12 +33,20 @@ class Judge:
     """
 
     def __init__(
-        self, model, protocol, material, *, repeats=REPEATS, on_rows=None
+        self,
+        model,
+        protocol,
+        material,
+        *,
+        repeats=REPEATS,
+        on_rows=None,
+        codecs=None,
     ):
         self.model = model
         self.protocol = protocol
         self.material = material
         self.repeats = repeats
+        self.codecs = codecs
         self.on_rows = on_rows or (lambda rows, tokens: None)
 
     def measure(self, bits=None):
@@ -61,6 +71,7 @@ class Judge:
             self.model,
             text and text.examples,
             batch_size=self.protocol.batch_size,
+            codecs=self.codecs,
         )
 
     @functools.cached_property
@@ -68,7 +79,7 @@ class Judge:
         """The `Generator` of answers and of the speed of decoding."""
         from tfshrink.models.generation import Generator
 
-        return Generator(self.model, chunk=NEW_TOKENS)
+        return Generator(self.model, chunk=NEW_TOKENS, codecs=self.codecs)
 
     def generate(self, prompts, new_tokens, bits, **options):
         """Greedy continuations: lists of new tokens."""

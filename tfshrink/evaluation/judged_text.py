@@ -52,8 +52,10 @@ class JudgedText:
                 f"`data` must hold at least one window of --context={context} "
                 f"tokens. Received: {protocol.data}, {len(stream)} tokens"
             )
+        examples = windows(stream[:room], context, stride)
+        examples.mask[:, : protocol.first] = 0
         return cls(
-            examples=windows(stream[:room], context, stride),
+            examples=examples,
             documents=used,
             identity=text_identity(documents[:used]),
         )
@@ -65,10 +67,12 @@ class JudgedText:
 
     def describe(self, protocol):
         """One line that says how the perplexity is measured."""
+        first = protocol.first
+        behind = f" (from token {first} on)" if first else ""
         return (
             f"{protocol.data} ({SPLIT}, SHA-256 {self.identity[:12]}): "
             f"{self.tokens:,} tokens counted in {len(self.examples)} windows, "
-            f"context {protocol.context}, stride {protocol.stride}, "
+            f"context {protocol.context}{behind}, stride {protocol.stride}, "
             f"{protocol.dtype}"
         )
 

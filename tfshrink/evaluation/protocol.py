@@ -24,8 +24,11 @@ class Protocol:
             is SQuAD, of the questions too.
         limit: Windows of text, or questions, at most.
         context: Tokens in a window.
-        stride: Tokens from one window to the next; `None` is `context - 1`,
-            so that every token but the first counts once and at least cost.
+        stride: Tokens from one window to the next; `None` is what is left
+            behind `first`, or `context - 1`, so that every token but the first
+            counts once and at least cost.
+        first: Tokens of a window that do not count: what they would say of a
+            K/V cache that codes older tokens is nothing.
         dtype: Compute type of the model.
         batch_size: Windows, or questions, at once.
 
@@ -38,6 +41,7 @@ class Protocol:
     limit: int | None = None
     context: int = 512
     stride: int | None = None
+    first: int = 0
     dtype: str = "float32"
     batch_size: int = 4
 
@@ -54,7 +58,8 @@ class Protocol:
             raise unknown_choice("dtype", self.dtype, DTYPES)
         self._check_sizes()
         if self.stride is None:
-            object.__setattr__(self, "stride", self.context - 1)
+            stride = self.context - max(self.first, 1)
+            object.__setattr__(self, "stride", stride)
         if not 1 <= self.stride < self.context:
             raise UserError(
                 f"`stride` must be between 1 and {self.context - 1} (the "
@@ -62,13 +67,19 @@ class Protocol:
             )
 
     def _check_sizes(self):
-        lowest = {"context": 2, "batch_size": 1, "limit": 1}
+        lowest = {"context": 2, "batch_size": 1, "limit": 1, "first": 0}
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(
                     f"`{name}` must be at least {least}. Received: {value}"
                 )
+
+        if self.first >= self.context:
+            raise UserError(
+                f"`first` must be below the context of {self.context}. "
+                f"Received: {self.first}"
+            )
 
     def check_model(self, config):
         """Raises a `UserError` if the model's context is too short."""

@@ -11,10 +11,12 @@ class KVCodec(abc.ABC):
     Attributes:
         rotated: Whether it codes keys after RoPE; else before.
         block: Tokens that are coded together.
+        table_bytes: Bytes of what it needs beside, once for all sequences.
     """
 
     rotated = False
     block: int
+    table_bytes = 0
 
     @abc.abstractmethod
     def encode(self, key, value):

@@ -73,6 +73,15 @@ class PCACodec(KVCodec):
         self.heads = heads
         self.block = block
 
+    @property
+    def table_bytes(self):
+        """See `KVCodec`: bases as bfloat16, means and steps as float32."""
+        return sum(
+            2 * (table.forward.size + table.kept * table.mean.size)
+            + 4 * (table.mean.size + table.kept)
+            for table in (self.key_table, self.value_table)
+        )
+
     def encode(self, key, value):
         """See `KVCodec`."""
         return {

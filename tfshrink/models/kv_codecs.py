@@ -10,7 +10,9 @@ from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
 from tfshrink.files import cache_folder
 from tfshrink.files import sha256_json
+from tfshrink.kv_spec import RATED
 from tfshrink.layers.block_codecs import BlockCodecs
+from tfshrink.layers.int_codec import IntCodec
 from tfshrink.layers.pca_codec import PCACodec
 from tfshrink.layers.pca_codec import PCATable
 from tfshrink.models.kv_statistics import kv_statistics
@@ -38,24 +40,35 @@ def open_codecs(spec, source, length):
         UserError: A block longer than the context, a block of the model that
             is not there, a rate out of reach.
     """
-    config = source.config
-    coded = spec.coded_layers(config.layers)
+    check_spec(spec, source.config, length)
     if spec.codec == "identity":
         return None
+    coded = spec.coded_layers(source.config.layers)
+    make = MAKERS[spec.codec](spec, source, length)
+    return BlockCodecs(
+        [make(index) if used else None for index, used in enumerate(coded)],
+        window=spec.window,
+        sinks=spec.sinks,
+        dtype=spec.exact_dtype,
+    )
+
+
+def check_spec(spec, config, length):
+    """Raises a `UserError` unless a model can have a codec at a length.
+
+    Args:
+        spec: `KVSpec`.
+        config: `DecoderConfig`.
+        length: Cached length in tokens.
+    """
+    spec.coded_layers(config.layers)
     if spec.block > length:
         raise UserError(
             f"`kv` block must be at most the cached length of {length} tokens. "
             f"Received: {spec.block}"
         )
-    statistics = load_statistics(source)
-    budget = vector_bytes(spec, config, length)
-    own = [
-        _pca(statistics, index, budget, config, spec.block) if used else None
-        for index, used in enumerate(coded)
-    ]
-    return BlockCodecs(
-        own, window=spec.window, sinks=spec.sinks, dtype=spec.exact_dtype
-    )
+    if spec.codec in RATED:
+        vector_bytes(spec, config, length)
 
 
 def vector_bytes(spec, config, length):
@@ -162,12 +175,25 @@ def _keep(path, found):
             np.savez(file, **vars(found))
 
 
-def _pca(statistics, index, budget, config, block):
-    """The `PCACodec` of a block of the model."""
-    tables = [
-        pca_table(statistics, index, kind, budget - 1) for kind in range(2)
-    ]
-    return PCACodec(*tables, config.kv_heads, block)
+def _pca(spec, source, length):
+    """Makes the `PCACodec` of each block of the model."""
+    config = source.config
+    budget = vector_bytes(spec, config, length)
+    statistics = load_statistics(source)
+
+    def make(index):
+        tables = [
+            pca_table(statistics, index, kind, budget - 1) for kind in range(2)
+        ]
+        return PCACodec(*tables, config.kv_heads, spec.block)
+
+    return make
+
+
+def _integers(spec, source, length):
+    """Makes an `IntCodec`, the same for all blocks."""
+    codec = IntCodec(int(spec.codec.removeprefix("int")), spec.block)
+    return lambda index: codec
 
 
 def pca_table(statistics, index, kind, budget):
@@ -202,3 +228,11 @@ def pca_table(statistics, index, kind, budget):
         counts=tuple(int((widths == bits).sum()) for bits in used),
         steps=own[kept].astype("float32"),
     )
+
+
+MAKERS = {
+    "int8": _integers,
+    "int4": _integers,
+    "int2": _integers,
+    "pca": _pca,
+}

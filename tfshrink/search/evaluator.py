@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.files import cache_folder
@@ -231,6 +232,11 @@ class Evaluator:
         if plan.hash in self._known and not keep:
             known = self._known[plan.hash]
             return dataclasses.replace(known, plan=plan)
+        if plan.kv:
+            raise UserError(
+                f"`plan` {plan.name} must not set kv: bin/evaluate --kv judges "
+                f"it. Received: {plan.kv}"
+            )
         bits = plan_tensor(self.config, plan)
         measure = self.judge.keep if keep else self.judge.measure
         found = self.evaluation(plan, measure(bits))
