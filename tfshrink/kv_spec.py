@@ -12,9 +12,11 @@ CODECS = {
     "int8": "codes along time (keys) and channels (values), as KIVI's",
     "int4": "the same at 4 bits",
     "int2": "the same at 2 bits",
+    "dct": "cosines along time, gains of their own in each block",
+    "pswf": "prolate sequences (DPSS) along time, the same",
     "pca": "principal components of all heads, bits by variance (calibrated)",
 }
-RATED = ("pca",)  # those that take a rate
+RATED = ("dct", "pca", "pswf")  # those that take a rate
 LAYERS = ("all", "first_half", "second_half", "even", "odd")
 WIDE = 6.0  # from this rate on the exact part is int8
 
@@ -34,6 +36,7 @@ class KVSpec:
         sinks: First tokens that stay exact.
         exact: Bits of the exact part, 16 or 8; `None` is 16, and 8 from a rate
             of 6 on.
+        rotated: Whether dct and pswf code keys after RoPE.
         layers: One of `LAYERS`, or block numbers such as `"0,1,2"`; the others
             keep everything.
 
@@ -52,6 +55,7 @@ class KVSpec:
     window: int = 64
     sinks: int = 4
     exact: int | None = None
+    rotated: bool = False
     layers: str = "all"
 
     def __post_init__(self):
@@ -180,5 +184,6 @@ KINDS = {
     "window": int,
     "sinks": int,
     "exact": int,
+    "rotated": lambda text: {"true": True, "false": False}[text.lower()],
     "layers": str,
 }

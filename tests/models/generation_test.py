@@ -3,10 +3,12 @@ import pytest
 from absl.testing import parameterized
 from keras import ops
 
+from tests.layers.kv_stubs import Lossless
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.backend import Compiled
 from tfshrink.errors import UserError
+from tfshrink.layers.block_codecs import BlockCodecs
 from tfshrink.layers.kv_cache import KVCache
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.generation import Generator
@@ -150,6 +152,22 @@ class GenerationTest(TestCase):
             )
         ]
         self.assertEqual(traces, [1, 1, 1])
+
+    @parameterized.parameters(("tiny", False), ("tiny-gpt2", True))
+    def test_a_coded_cache_without_loss_changes_nothing(self, name, alone):
+        model = load_model(name)
+        layers = [Lossless(8), None if alone else Lossless(8, rotated=True)]
+        codecs = BlockCodecs(layers, window=16, sinks=2, dtype="float32")
+        random = np.random.default_rng(0)
+        prompts = [*PROMPTS, random.integers(3, 512, 70).tolist()]
+        for own in (prompts, prompts[1:2]):
+            expected, found = (
+                Generator(model, codecs=kind).generate(
+                    own, max_new_tokens=40, **GREEDY
+                )
+                for kind in (None, codecs)
+            )
+            self.assertEqual(found, expected)
 
     def test_streaming_equals_the_batch(self):
         generator = Generator(load_model("tiny"))

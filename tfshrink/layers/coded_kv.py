@@ -73,6 +73,7 @@ class CodedKV:
             "leaves": after > before,
             "place": before,
             "from": self._slots(leaving[None], pad),
+            "real": leaving[None] >= pad,
             "to": self._slots(columns[None], pad),
             "visible": self._visible(columns, last, pad, after),
         }
@@ -141,17 +142,7 @@ class CodedKV:
     def _encoded(self, state, names, step):
         """What the codec keeps, with one block of tokens more."""
         key, value = (
-            ops.transpose(
-                from_byte_rows(
-                    {
-                        part: _gather(x, step["from"])
-                        for part, x in state[name].items()
-                    },
-                    "float32",
-                ),
-                (0, 2, 1, 3),
-            )
-            for name in ("keys", "values")
+            self._leaving(state[name], step) for name in ("keys", "values")
         )
         if not self.codec.rotated and "leaving" in step:
             cosine, sine = step["leaving"]
@@ -163,6 +154,17 @@ class CodedKV:
             start = [0, step["place"], *[0] * (len(old.shape) - 2)]
             found.append(ops.slice_update(old, start, new[name]))
         return found
+
+    def _leaving(self, stored, step):
+        """Tokens of the block that leaves, `(B, block, H_kv, D)` float32."""
+        rows = {part: _gather(x, step["from"]) for part, x in stored.items()}
+        x = ops.transpose(from_byte_rows(rows, "float32"), (0, 2, 1, 3))
+        # What padding made says nothing: it must not reach its neighbours.
+        real = step["real"][:, :, None, None]
+        x = ops.where(real, x, 0.0)
+        count = ops.sum(ops.cast(real, x.dtype), axis=1, keepdims=True)
+        mean = ops.sum(x, axis=1, keepdims=True) / ops.maximum(count, 1.0)
+        return ops.where(real, x, mean)
 
     def attend(self, query, state, step):
         """As in `ExactKV`."""

@@ -7,11 +7,10 @@ from keras import ops
 
 from tfshrink.fusion import fuse
 from tfshrink.layers.kv_codec import KVCodec
+from tfshrink.ops.gains import gain_codes
+from tfshrink.ops.gains import gains
 from tfshrink.ops.packing import pack
 from tfshrink.ops.packing import unpack
-
-OCTAVE = 8  # steps of a gain that double it
-MIDDLE = 128  # code of a gain of 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +101,9 @@ class PCACodec(KVCodec):
     def mix(self, weights, packed):
         """See `KVCodec`: weights meet coefficients, the basis comes last."""
         table, dtype = self.value_table, weights.dtype
-        runs, gains = _parts(packed, "value", table)
+        runs, own = _parts(packed, "value", table)
         codes = _unpacked(table, runs, dtype)  # (B, S, kept)
-        weighted = weights * ops.cast(_gain(gains), dtype)[:, None, None, :, 0]
+        weighted = weights * ops.cast(gains(own), dtype)[:, None, None, :, 0]
         total = ops.sum(weighted, axis=-1, keepdims=True)
         batch, heads, rows, length = weights.shape
         flat = ops.reshape(weighted, (-1, heads * rows, length))
@@ -125,12 +124,12 @@ class PCACodec(KVCodec):
             + share * by_head(table.mean)
         )
 
-    def _decoded(self, table, runs, gains, dtype):
+    def _decoded(self, table, runs, own, dtype):
         """Vectors `(B, S, F)`."""
         codes = _unpacked(table, runs, dtype)
         basis, constant = _basis(table, dtype)
         mean = ops.cast(table.mean, dtype)
-        return fuse(_finished)(ops.matmul(codes, basis), gains, constant, mean)
+        return fuse(_finished)(ops.matmul(codes, basis), own, constant, mean)
 
 
 def _encoded(table, x):
@@ -139,11 +138,9 @@ def _encoded(table, x):
     x = ops.reshape(ops.cast(x, "float32"), (batch, block, -1))
     z = ops.matmul(x - table.mean, ops.convert_to_tensor(table.forward))
     power = ops.mean(ops.square(z), axis=-1, keepdims=True)
-    octaves = 0.5 * ops.log2(ops.maximum(power, 1e-12))
-    gains = ops.clip(ops.round(OCTAVE * octaves) + MIDDLE, 0, 255)
-    gains = ops.cast(gains, "uint8")
-    z = z[..., : table.kept] / (_gain(gains) * table.steps)
-    found, start = {"gain": gains[:, None]}, 0
+    own = gain_codes(ops.sqrt(power))
+    z = z[..., : table.kept] / (gains(own) * table.steps)
+    found, start = {"gain": own[:, None]}, 0
     for bits, count in zip(table.widths, table.counts, strict=True):
         half = 2 ** (bits - 1)
         codes = ops.floor(z[..., start : start + count]) + half
@@ -151,11 +148,6 @@ def _encoded(table, x):
         found[f"codes{bits}"] = pack(codes, bits)[:, None]
         start += count
     return found
-
-
-def _gain(gains):
-    """Gains from their codes, float32."""
-    return ops.exp2((ops.cast(gains, "float32") - MIDDLE) / OCTAVE)
 
 
 def _parts(packed, name, table):
@@ -188,8 +180,8 @@ def _basis(table, dtype):
     return rows, ops.convert_to_tensor(constant)
 
 
-def _finished(product, gains, constant, mean):
+def _finished(product, own, constant, mean):
     """Vectors from products of codes: constant, gain and mean."""
     dtype = product.dtype
-    whole = (ops.cast(product, "float32") + constant) * _gain(gains)
+    whole = (ops.cast(product, "float32") + constant) * gains(own)
     return ops.cast(whole + ops.cast(mean, "float32"), dtype)

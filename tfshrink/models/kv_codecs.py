@@ -15,6 +15,8 @@ from tfshrink.layers.block_codecs import BlockCodecs
 from tfshrink.layers.int_codec import IntCodec
 from tfshrink.layers.pca_codec import PCACodec
 from tfshrink.layers.pca_codec import PCATable
+from tfshrink.layers.time_codec import side_bytes
+from tfshrink.layers.time_codec import TimeCodec
 from tfshrink.models.kv_statistics import kv_statistics
 from tfshrink.models.kv_statistics import KVStatistics
 from tfshrink.ops.bit_allocation import allocate
@@ -74,6 +76,8 @@ def check_spec(spec, config, length):
 def vector_bytes(spec, config, length):
     """Bytes of a coded token's keys in a block; its values have as many.
 
+    Gains count, which a token shares with its block.
+
     Args:
         spec: `KVSpec`.
         config: `DecoderConfig`.
@@ -83,15 +87,18 @@ def vector_bytes(spec, config, length):
         UserError: The rate is out of reach: it names the nearest.
     """
     numbers = config.kv_heads * config.head_dim
+    side = 1.0
+    if spec.codec != "pca":
+        side = side_bytes(spec.block, config.kv_heads, config.head_dim)
+    least, most = side + 1.0, side + numbers
     if spec.bits is not None:
-        budget = int(spec.bits * numbers / 8)
-        nearest = 16.0 / numbers
-        if budget < 2:
+        budget = spec.bits * numbers / 8
+        if budget < least:
             raise UserError(
-                f"`kv` bits must be at least {nearest:.2f}. "
-                f"Received: {spec.bits:g}"
+                f"`kv` bits must be at least {8 * least / numbers:.2f} for "
+                f"{spec.codec}. Received: {spec.bits:g}"
             )
-        return min(budget, numbers + 1)
+        return min(budget, most)
     blocks = max(0, length - 1 - spec.window) // spec.block
     coded = blocks * spec.block
     exact = exact_bytes(spec, config)
@@ -99,16 +106,16 @@ def vector_bytes(spec, config, length):
     whole = 4 * numbers * length  # bytes of a block at 16 bits
     # Blocks that keep everything leave less to those that are coded.
     wanted = (whole / spec.rate - (1 - share) * whole) / share
-    budget = int((wanted - exact) / (2 * coded)) if coded else 0
-    if budget < 2:
-        least = share * (exact + 4 * coded) + (1 - share) * whole
+    budget = (wanted - exact) / (2 * coded) if coded else 0.0
+    if budget < least:
+        smallest = share * (exact + 2 * least * coded) + (1 - share) * whole
         raise UserError(
-            f"`kv` rate must be at most {whole / least:.2f}x for {length} "
+            f"`kv` rate must be at most {whole / smallest:.2f}x for {length} "
             f"tokens with window={spec.window}, block={spec.block} and "
             f"exact={8 if spec.exact_dtype == 'int8' else 16}. "
             f"Received: {spec.rate:g}x"
         )
-    return min(budget, numbers + 1)
+    return min(budget, most)
 
 
 def exact_bytes(spec, config):
@@ -178,16 +185,41 @@ def _keep(path, found):
 def _pca(spec, source, length):
     """Makes the `PCACodec` of each block of the model."""
     config = source.config
-    budget = vector_bytes(spec, config, length)
+    budget = int(vector_bytes(spec, config, length)) - 1
     statistics = load_statistics(source)
 
     def make(index):
         tables = [
-            pca_table(statistics, index, kind, budget - 1) for kind in range(2)
+            pca_table(statistics, index, kind, budget) for kind in range(2)
         ]
         return PCACodec(*tables, config.kv_heads, spec.block)
 
     return make
+
+
+def _along_time(spec, source, length):
+    """Makes a `TimeCodec`, the same for all blocks."""
+    config = source.config
+    codec = TimeCodec(
+        BASES[spec.codec](spec.block),
+        config.kv_heads,
+        config.head_dim,
+        vector_bytes(spec, config, length),
+        rotated=spec.rotated,
+    )
+    return lambda index: codec
+
+
+def _dct(block):
+    from scipy.fft import dct
+
+    return dct(np.eye(block), norm="ortho", axis=0)
+
+
+def _dpss(block):
+    from scipy.signal.windows import dpss
+
+    return dpss(block, block / 8, block)
 
 
 def _integers(spec, source, length):
@@ -230,7 +262,10 @@ def pca_table(statistics, index, kind, budget):
     )
 
 
+BASES = {"dct": _dct, "pswf": _dpss}
 MAKERS = {
+    "dct": _along_time,
+    "pswf": _along_time,
     "int8": _integers,
     "int4": _integers,
     "int2": _integers,
