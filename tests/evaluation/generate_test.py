@@ -25,6 +25,25 @@ class GenerateTest(TestCase):
             timeout=300,
         )
 
+    def test_text_behind_a_coded_cache(self):
+        options = {"model": "tiny", "max_new_tokens": 100, "temperature": 0.0}
+        small = "block=8:window=8"
+        texts = [
+            generate("one", lambda piece: None, kv=kv, **options)["text"]
+            for kv in (None, f"int8:{small}", f"int2:{small}:exact=8")
+        ]
+        self.assertEqual(texts[1][:12], texts[0][:12])
+        self.assertNotEqual(texts[2], texts[0])
+
+    @parameterized.parameters(
+        ("int5", "Did you mean `int"),
+        ("pca:90x", "`kv` rate must be at most"),
+        ("int8:layers=0,2", "`kv` layers must be below 2.*Received: 2"),
+    )
+    def test_a_wrong_codec_is_named(self, kv, message):
+        with self.assertRaisesRegex(UserError, message):
+            generate("one", print, model="tiny", kv=kv)
+
     def test_what_is_shown_is_what_is_returned(self):
         pieces = []
         result = generate(

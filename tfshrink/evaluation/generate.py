@@ -5,9 +5,13 @@ import time
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.kv_spec import KVSpec
+from tfshrink.models.kv_codecs import check_spec
+from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.structure import plan_tensor
 
 _FULL = "32"  # the plan of full precision
+RATED = 2048  # tokens that the rate of a K/V codec is of, at least
 
 
 def generate(
@@ -17,6 +21,7 @@ def generate(
     model="smollm2-135m",
     workdir=None,
     plan=None,
+    kv=None,
     group=64,
     dtype="float32",
     max_new_tokens=128,
@@ -35,6 +40,8 @@ def generate(
         model: What `--model` takes.
         workdir: A finished run, in place of `model`.
         plan: What `--plan` takes; `None` is full precision.
+        kv: Codec of the K/V cache (`KVSpec.parse`), its rate that of a cache
+            of 2,048 tokens, or of a longer text; `None` is the plan's own.
         group: Inputs per scale at 4 bits and below, for a `model`.
         dtype: Compute type.
         max_new_tokens: New tokens at most; less where the context ends.
@@ -66,11 +73,14 @@ def generate(
         "seed": seed,
     }
     sampling_settings(candidate.source.config, **sampling)  # before loading
+    spec = _spec(candidate, kv, max_new_tokens)
     generator = _generator(candidate, plan, dtype)
+    tokens = generator.encode(prompt)
+    if spec is not None:
+        length = _rated_length(candidate, len(tokens) + max_new_tokens)
+        generator.codecs = open_codecs(spec, candidate.source, length)
     start, times = time.monotonic(), []
-    tokens = generator.stream(
-        generator.encode(prompt), max_new_tokens=max_new_tokens, **sampling
-    )
+    tokens = generator.stream(tokens, max_new_tokens=max_new_tokens, **sampling)
     text = ""
     pieces = text_pieces(_timed(tokens, times), generator.tokenizer)
     for piece in until(pieces, stop):
@@ -108,6 +118,22 @@ def _candidate(model, workdir, plan, group):
     if sum(len(one.plans) for one in candidates) != 1:
         raise UserError(f"`--plan` must be one plan. Received: {plan}")
     return candidates[0]
+
+
+def _spec(candidate, kv, max_new_tokens):
+    """The `KVSpec` that is asked for, or `None`; wrong ones are found early."""
+    own = candidate.plans[0].kv
+    if kv is None and own is None:
+        return None
+    spec = KVSpec.from_json(own) if kv is None else KVSpec.parse(kv)
+    length = _rated_length(candidate, max_new_tokens)
+    check_spec(spec, candidate.source.config, length)
+    return spec
+
+
+def _rated_length(candidate, tokens):
+    """The cached length that a rate is of."""
+    return max(tokens, min(RATED, candidate.source.config.context))
 
 
 def _generator(candidate, plan, dtype):
