@@ -119,7 +119,7 @@ class KVSpec:
     def __str__(self):
         parts = [self.codec]
         if self.rate is not None:
-            parts.append(f"{self.rate:g}x")
+            parts.append(f"{self.rate:.3g}x")
         for field in dataclasses.fields(self)[2:]:
             value = getattr(self, field.name)
             if value != field.default:

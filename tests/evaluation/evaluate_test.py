@@ -299,7 +299,7 @@ class MistakesTest(TestCase):
         self.assertLess(abs(own["perplexity_ratio"] - 1), 0.05)
 
     @parameterized.parameters(
-        ("pca:40x", "`kv` rate must be at most .*x for 64 tokens"),
+        ("pca:40x", "`kv` rate of pca must be at most .*x for 64 tokens"),
         ("pca:4x:layers=7", "`kv` layers must be below 2"),
         ("int4:block=128", "`kv` block must be at most .* 64 tokens"),
         ("pca", "`kv` pca must have a rate"),

@@ -37,7 +37,7 @@ class GenerateTest(TestCase):
 
     @parameterized.parameters(
         ("int5", "Did you mean `int"),
-        ("pca:90x", "`kv` rate must be at most"),
+        ("pca:90x", "`kv` rate of pca must be at most"),
         ("int8:layers=0,2", "`kv` layers must be below 2.*Received: 2"),
     )
     def test_a_wrong_codec_is_named(self, kv, message):

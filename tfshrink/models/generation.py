@@ -93,7 +93,7 @@ class Generator:
                 its range, bits that do not fit the model.
         """
         rows = [[] for _ in prompts]
-        steps = self._steps(prompts, max_new_tokens, self.chunk, settings)
+        steps = self.steps(prompts, max_new_tokens, self.chunk, settings)
         for new in steps:
             for row, tokens in zip(rows, new, strict=True):
                 row += tokens[tokens != decode_loop.EMPTY].tolist()
@@ -108,7 +108,7 @@ class Generator:
             **settings: As in `generate`.
         """
         chunk = min(_STREAM, self.chunk)
-        for new in self._steps([prompt], max_new_tokens, chunk, settings):
+        for new in self.steps([prompt], max_new_tokens, chunk, settings):
             yield from new[new != decode_loop.EMPTY].tolist()
 
     def stream_text(self, text, *, stop_strings=(), **settings):
@@ -133,8 +133,18 @@ class Generator:
         tokens, start = self.tokenizer(text)["input_ids"], self.model.config.bos
         return tokens if tokens or start is None else [start]
 
-    def _steps(self, prompts, max_new_tokens, chunk, settings):
-        """Yields int32 `(B, n)` arrays of new tokens, n up to `chunk`."""
+    def steps(self, prompts, max_new_tokens, chunk, settings):
+        """Yields new tokens part by part, each the work of one call.
+
+        Args:
+            prompts: List of token lists.
+            max_new_tokens: Tokens each gets at most.
+            chunk: Tokens of a part, at most those of the generator.
+            settings: Dict, as in `generate`.
+
+        Yields:
+            int32 `(B, n)` arrays, `decode_loop.EMPTY` behind a stop.
+        """
         config = self.model.config
         prompts_lib.check_prompts(prompts, config, max_new_tokens)
         settings = prompts_lib.sampling_settings(config, **settings)

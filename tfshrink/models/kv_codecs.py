@@ -110,8 +110,9 @@ def vector_bytes(spec, config, length):
     if budget < least:
         smallest = share * (exact + 2 * least * coded) + (1 - share) * whole
         raise UserError(
-            f"`kv` rate must be at most {whole / smallest:.2f}x for {length} "
-            f"tokens with window={spec.window}, block={spec.block} and "
+            f"`kv` rate of {spec.codec} must be at most "
+            f"{whole / smallest:.2f}x for {length} tokens with "
+            f"window={spec.window}, block={spec.block} and "
             f"exact={8 if spec.exact_dtype == 'int8' else 16}. "
             f"Received: {spec.rate:g}x"
         )

@@ -7,7 +7,7 @@ from tfshrink.layers.kv_cache import KVCache
 STEP = 128  # tokens of a step where the cache does not say
 
 
-def streamed_hidden(model, tokens, codecs, bits=None):
+def streamed_hidden(model, tokens, codecs, bits=None, *, chunk=None):
     """Hidden states of a text whose older tokens are seen as coded.
 
     The cache is the one that generation uses; its steps are as long as they
@@ -18,13 +18,14 @@ def streamed_hidden(model, tokens, codecs, bits=None):
         tokens: Integer `(B, T)`.
         codecs: `BlockCodecs`, or `None`.
         bits: As in a call of the model.
+        chunk: Tokens of a step; `None` is as many as may be.
 
     Returns:
         `(B, T, C)`, as `Decoder.hidden`.
     """
     batch, length = tokens.shape
     store = KVCache(model.config, length, model.compute_dtype, codecs)
-    chunk = min(store.chunk or STEP, length)
+    chunk = min(chunk or store.chunk or STEP, length)
     count = -(-length // chunk)
     tokens = ops.pad(tokens, [(0, 0), (0, count * chunk - length)])
     if codecs is None and count * chunk > length:
