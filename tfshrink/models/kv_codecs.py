@@ -1,6 +1,7 @@
 """From a spec to the codecs of a model's K/V cache."""
 
 import contextlib
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,10 +147,10 @@ def load_statistics(source, folder=None):
     folder = cache_folder() / "kv" if folder is None else folder
     path = folder / f"{key[:24]}.npz"
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             return KVStatistics(**dict(arrays))
-    except (OSError, ValueError, TypeError, KeyError, EOFError):
-        pass
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+        pass  # none yet, or a damaged file
     from tfshrink.models.load import load_model
 
     model = load_model(source)
