@@ -188,6 +188,29 @@ class EvaluateTest(TestCase):
         for name in ("perplexity", "pydoc", "smollm2-135m", "stripe-8-4"):
             self.assertIn(name, out.getvalue())
 
+    def test_codecs_stand_beside_the_exact_cache(self):
+        path = f"{self.folder}/plan.json"
+        small = "block=8:window=8"
+        kv = {"codec": "int4", "block": 8, "window": 8}
+        Plan.parse("16", layers=2, group=32, kv=kv, name="own").save(path)
+        cache = mock.patch.dict(os.environ, {"TFSHRINK_CACHE": self.folder})
+        with cache:
+            found = evaluate(
+                **SMALL, kv=["identity", f"int2:{small}", f"pca:2.5x:{small}"]
+            )
+        same, worst, best = found["plans"]
+        self.assertEqual(found["protocol"]["first"], 32)
+        self.assertEqual(found["protocol"]["stride"], 32)
+        self.assertEqual(same["name"], "16 identity")
+        self.assertAlmostEqual(same["perplexity_ratio"], 1.0, places=4)
+        self.assertEqual(same["kv_compression"], 1.0)
+        self.assertEqual(worst["kv"], f"int2:{small}")
+        self.assertBetween(best["kv_compression"], 2.3, 2.55)
+        self.assertGreater(abs(worst["perplexity_ratio"] - 1), 1e-5)
+        own = evaluate(**SMALL, plan=path, group=32)["plans"][0]
+        self.assertEqual(own["kv"], f"int4:{small}")
+        self.assertLess(abs(own["perplexity_ratio"] - 1), 0.05)
+
 
 class MistakesTest(TestCase):
     def setUp(self):
@@ -274,29 +297,6 @@ class MistakesTest(TestCase):
         Plan.parse("8", layers=2, exit={"layers": [1]}).save(path)
         with self.assertRaisesRegex(UserError, "must not set exit"):
             evaluate(model="tiny", plan=path)
-
-    def test_codecs_stand_beside_the_exact_cache(self):
-        path = f"{self.folder}/plan.json"
-        small = "block=8:window=8"
-        kv = {"codec": "int4", "block": 8, "window": 8}
-        Plan.parse("16", layers=2, group=32, kv=kv, name="own").save(path)
-        cache = mock.patch.dict(os.environ, {"TFSHRINK_CACHE": self.folder})
-        with cache:
-            found = evaluate(
-                **SMALL, kv=["identity", f"int2:{small}", f"pca:2.5x:{small}"]
-            )
-        same, worst, best = found["plans"]
-        self.assertEqual(found["protocol"]["first"], 32)
-        self.assertEqual(found["protocol"]["stride"], 32)
-        self.assertEqual(same["name"], "16 identity")
-        self.assertAlmostEqual(same["perplexity_ratio"], 1.0, places=4)
-        self.assertEqual(same["kv_compression"], 1.0)
-        self.assertEqual(worst["kv"], f"int2:{small}")
-        self.assertBetween(best["kv_compression"], 2.3, 2.55)
-        self.assertGreater(abs(worst["perplexity_ratio"] - 1), 1e-5)
-        own = evaluate(**SMALL, plan=path, group=32)["plans"][0]
-        self.assertEqual(own["kv"], f"int4:{small}")
-        self.assertLess(abs(own["perplexity_ratio"] - 1), 0.05)
 
     @parameterized.parameters(
         ("pca:40x", "`kv` rate of pca must be at most .*x for 64 tokens"),

@@ -70,8 +70,8 @@ class TimeCodec(KVCodec):
         z = z / gains(channels)
         rows = gain_codes(_power(z, 2))  # (B, n, 1)
         z = z / gains(rows)
-        order, _ = _orders(channels)
-        z = ops.take_along_axis(z, ops.broadcast_to(order, z.shape), axis=2)
+        sort = _sorting(channels, self.kept(name))  # (B, 1, kept, F)
+        z = ops.matmul(z, ops.transpose(sort[:, 0], (0, 2, 1)))
         found = {
             "channels": channels[:, None],
             "rows": rows[:, None],
@@ -89,25 +89,20 @@ class TimeCodec(KVCodec):
     def keys(self, packed, dtype):
         """See `KVCodec`."""
         z = self._coefficients("key", packed, dtype)  # (B, m, n, kept)
-        _, places = _orders(packed["key_channels"])
-        batch, blocks, block, kept = z.shape
-        numbers = self.heads * self.width
-        z = ops.pad(z, [(0, 0)] * 3 + [(0, numbers - kept)])
-        shape = (batch, blocks, block, numbers)
-        z = ops.take_along_axis(z, ops.broadcast_to(places, shape), axis=3)
-        z = z * ops.cast(gains(packed["key_channels"]), dtype)
         basis = ops.cast(self.basis, dtype)
         x = ops.matmul(ops.transpose(basis), z)
-        x = ops.reshape(x, (batch, blocks, block, self.heads, self.width))
+        x = ops.matmul(x, self._spread("key", packed, dtype))
+        _, blocks, block, _ = x.shape
+        x = ops.reshape(x, (-1, blocks, block, self.heads, self.width))
         x = x + self._means("key", packed, dtype)
         return ops.reshape(x, (-1, blocks * block, self.heads, self.width))
 
     def mix(self, weights, packed):
         """See `KVCodec`: weights are transformed, values are not."""
         dtype = weights.dtype
-        batch, heads, rows, length = weights.shape
+        _, heads, rows, length = weights.shape
         block = self.block
-        blocks, numbers = length // block, heads * self.width
+        blocks = length // block
         shape = (-1, heads * rows, blocks, block)
         by_block = ops.reshape(weights, shape)
         moved = ops.transpose(by_block, (0, 2, 1, 3))  # (B, m, H R, n)
@@ -115,12 +110,7 @@ class TimeCodec(KVCodec):
         moved = ops.matmul(moved, ops.transpose(basis))
         z = self._coefficients("value", packed, dtype)  # (B, m, n, kept)
         mixed = ops.matmul(moved, z)  # (B, m, H R, kept)
-        _, places = _orders(packed["value_channels"])
-        mixed = ops.pad(mixed, [(0, 0)] * 3 + [(0, numbers - z.shape[3])])
-        mixed = ops.take_along_axis(
-            mixed, ops.broadcast_to(places, mixed.shape), axis=3
-        )
-        mixed = mixed * ops.cast(gains(packed["value_channels"]), dtype)
+        mixed = ops.matmul(mixed, self._spread("value", packed, dtype))
         mixed = ops.reshape(
             ops.sum(mixed, axis=1), (-1, heads, rows, heads, self.width)
         )
@@ -132,6 +122,19 @@ class TimeCodec(KVCodec):
             ops.sum(by_block, axis=-1), (-1, heads, rows, blocks)
         )
         return own + ops.matmul(shares, ops.transpose(means, (0, 2, 1, 3)))
+
+    def kept(self, name):
+        """Channels of keys or values that have bits."""
+        return sum(count for _, count in self.runs[name])
+
+    def _spread(self, name, packed, dtype):
+        """From sorted channels to their places, gains in it; `(.., kept, F)`.
+
+        A product with a matrix of few numbers is far faster than a gather.
+        """
+        channels = packed[f"{name}_channels"]  # (B, m, 1, F)
+        sort = _sorting(channels[:, :, 0], self.kept(name))
+        return ops.cast(sort * gains(channels), dtype)
 
     def _coefficients(self, name, packed, dtype):
         """Coefficients of sorted channels, their gains not yet in them."""
@@ -191,14 +194,18 @@ def _power(z, axis):
     return ops.sqrt(ops.mean(ops.square(z), axis=axis, keepdims=True))
 
 
-def _orders(channels):
-    """Channels by their gains, most first, and where each one lies there.
+def _sorting(channels, kept):
+    """Ones where a sorted channel comes from.
 
     Args:
-        channels: Codes of gains `(..., F)`.
+        channels: Codes of gains `(B, m, F)`.
+        kept: Channels of the most powerful that stay.
+
+    Returns:
+        `(B, m, kept, F)` float32.
     """
     count = channels.shape[-1]
     ranks = -ops.cast(channels, "int32") * count
     ranks = ranks + ops.arange(count, dtype="int32")  # no two are alike
-    order = ops.argsort(ranks, axis=-1)
-    return order, ops.argsort(order, axis=-1)
+    order = ops.argsort(ranks, axis=-1)[..., :kept]
+    return ops.one_hot(order, count, dtype="float32")
