@@ -34,7 +34,7 @@ def _flat(x):
     return ops.reshape(x, (-1, x.shape[1] * x.shape[2], *x.shape[3:]))
 
 
-def statistics(layers, numbers, seed=0):
+def statistics(layers, numbers, heads, seed=0):
     """`KVStatistics` of random axes, the first of which matter most."""
     random = np.random.default_rng(seed)
     shape = layers, 2, numbers
@@ -45,10 +45,14 @@ def statistics(layers, numbers, seed=0):
     left = shares[:, None] * deviations**2
     return KVStatistics(
         mean=random.normal(size=shape).astype("float32"),
-        forward=(turns / deviations).astype("float32"),
+        metric=np.broadcast_to(
+            np.eye(numbers // heads, dtype="float32"),
+            (layers, 2, heads, numbers // heads, numbers // heads),
+        ),
         backward=(deviations[:, None] * np.swapaxes(turns, -1, -2)).astype(
             "float32"
         ),
+        variances=np.broadcast_to(deviations**2, shape),
         left=np.broadcast_to(left, (layers, 2, *left.shape)),
         steps=np.broadcast_to(steps[:, None], (layers, 2, 5, numbers)),
     )

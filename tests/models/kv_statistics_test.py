@@ -3,6 +3,7 @@ from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
+from scipy.linalg import block_diag
 
 from tests.layers.kv_stubs import statistics
 from tests.test_case import TestCase
@@ -34,6 +35,13 @@ def keys_of_first_block(model):
     return x @ to_numpy(block.attention.key.kernel)
 
 
+def forward(found, layer, kind):
+    """What numbers less their mean are multiplied with."""
+    metric = block_diag(*found.metric[layer, kind])
+    rows = found.backward[layer, kind]
+    return metric @ rows.T / found.variances[layer, kind]
+
+
 class KVStatisticsTest(TestCase):
     def test_axes_are_those_of_the_keys_and_values(self):
         model = load_model("tiny")
@@ -44,14 +52,14 @@ class KVStatisticsTest(TestCase):
             found = kv_statistics(model, TOKENS)
         inside = keys[:, 4:].reshape(-1, keys.shape[-1])  # without sinks
         self.assertAllClose(found.mean[0, 0], inside.mean(0), atol=1e-4)
-        z = (inside - found.mean[0, 0]) @ found.forward[0, 0]
+        z = (inside - found.mean[0, 0]) @ forward(found, 0, 0)
         self.assertAllClose(
             z.T @ z / len(z), np.eye(z.shape[1]), rtol=1e-3, atol=1e-3
         )
         for layer in range(2):
             for kind in range(2):
                 self.assertAllClose(
-                    found.forward[layer, kind] @ found.backward[layer, kind],
+                    forward(found, layer, kind) @ found.backward[layer, kind],
                     np.eye(z.shape[1]),
                     atol=1e-3,
                 )
@@ -83,19 +91,19 @@ class LoadTest(TestCase):
         with mock.patch.object(kv_codecs, "kv_statistics") as measure:
             again = load_statistics(open_source("tiny"), self.folder)
             measure.assert_not_called()
-        self.assertAllEqual(first.forward, again.forward)
+        self.assertAllEqual(first.backward, again.backward)
         load_statistics(open_source("tiny-gpt2"), self.folder)
         files = sorted(self.folder.iterdir())
         self.assertLen(files, 2)
         for file in files:
             file.write_bytes(file.read_bytes()[:100])
         mended = load_statistics(open_source("tiny"), self.folder)
-        self.assertAllClose(mended.forward, first.forward)
+        self.assertAllClose(mended.backward, first.backward)
 
 
 class TableTest(TestCase):
     def test_a_budget_is_kept_and_used(self):
-        own, errors = statistics(2, 64), []
+        own, errors = statistics(2, 64, 4), []
         for budget in (2, 7, 16, 40, 64):
             table = pca_table(own, 1, 0, budget)
             self.assertEqual(table.token_bytes, budget + 1)
@@ -122,7 +130,8 @@ class SpecTest(TestCase):
                 codec=codec, rate=rate, block=16, window=16, layers=layers
             )
         source = open_source("tiny")
-        own = statistics(2, source.config.kv_heads * source.config.head_dim)
+        heads, width = source.config.kv_heads, source.config.head_dim
+        own = statistics(2, heads * width, heads)
         with mock.patch.object(kv_codecs, "load_statistics", lambda s: own):
             codecs = open_codecs(spec, source, 512)
         plan = Plan.parse("16", layers=2, kv=spec.to_json())

@@ -19,9 +19,9 @@ class PCATable:
 
     Args:
         mean: `(F,)`, subtracted first.
-        forward: `(F, F)`: rows of numbers times it have unit variance, those
-            with most bits first.
-        backward: Its inverse.
+        metric: `(H_kv, D, D)`, as in `KVStatistics`.
+        backward: `(kept, F)`: of the same, those with most bits first.
+        variances: `(kept,)`.
         widths: Bit-width of each run of coefficients, most first; what has no
             bits is left out.
         counts: Coefficients of each run.
@@ -29,8 +29,9 @@ class PCATable:
     """
 
     mean: np.ndarray
-    forward: np.ndarray
+    metric: np.ndarray
     backward: np.ndarray
+    variances: np.ndarray
     widths: tuple
     counts: tuple
     steps: np.ndarray
@@ -39,6 +40,12 @@ class PCATable:
     def kept(self):
         """Coefficients that have bits."""
         return sum(self.counts)
+
+    @property
+    def table_bytes(self):
+        """Bytes of the table itself, matrices as bfloat16."""
+        vectors = self.mean.size + self.variances.size + self.steps.size
+        return 2 * (self.metric.size + self.backward.size) + 4 * vectors
 
     @property
     def token_bytes(self):
@@ -74,12 +81,8 @@ class PCACodec(KVCodec):
 
     @property
     def table_bytes(self):
-        """See `KVCodec`: bases as bfloat16, means and steps as float32."""
-        return sum(
-            2 * (table.forward.size + table.kept * table.mean.size)
-            + 4 * (table.mean.size + table.kept)
-            for table in (self.key_table, self.value_table)
-        )
+        """See `KVCodec`."""
+        return self.key_table.table_bytes + self.value_table.table_bytes
 
     def encode(self, key, value):
         """See `KVCodec`."""
@@ -134,12 +137,16 @@ class PCACodec(KVCodec):
 
 def _encoded(table, x):
     """Runs of packed codes and gains of `(B, n, H_kv, D)`; `(B, 1, n, ..)`."""
-    batch, block = x.shape[:2]
-    x = ops.reshape(ops.cast(x, "float32"), (batch, block, -1))
-    z = ops.matmul(x - table.mean, ops.convert_to_tensor(table.forward))
+    batch, block, heads, width = x.shape
+    mean = table.mean.reshape(heads, 1, width)
+    x = ops.transpose(ops.cast(x, "float32"), (0, 2, 1, 3)) - mean
+    x = ops.matmul(x, ops.convert_to_tensor(table.metric))
+    x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (batch, block, -1))
+    rows = (table.backward / table.variances[:, None]).astype("float32")
+    z = ops.matmul(x, ops.convert_to_tensor(rows.T))
     power = ops.mean(ops.square(z), axis=-1, keepdims=True)
     own = gain_codes(ops.sqrt(power))
-    z = z[..., : table.kept] / (gains(own) * table.steps)
+    z = z / (gains(own) * table.steps)
     found, start = {"gain": own[:, None]}, 0
     for bits, count in zip(table.widths, table.counts, strict=True):
         half = 2 ** (bits - 1)
@@ -174,7 +181,7 @@ def _basis(table, dtype):
     halves = np.repeat(
         [0.5 - 2 ** (bits - 1) for bits in table.widths], table.counts
     )
-    rows = table.backward[: table.kept] * table.steps[:, None]
+    rows = table.backward * table.steps[:, None]
     constant = (halves @ rows).astype("float32")
     rows = ops.cast(rows.astype("float32"), dtype)
     return rows, ops.convert_to_tensor(constant)

@@ -22,9 +22,10 @@ from tfshrink.models.kv_statistics import kv_statistics
 from tfshrink.models.kv_statistics import KVStatistics
 from tfshrink.ops.bit_allocation import allocate
 from tfshrink.ops.packing import WIDTHS
+from tfshrink.ops.transforms import fixed_basis
 
 ROWS, CONTEXT = 7, 2048  # of the calibration text
-VERSION = 1
+VERSION = 2
 RUN = 8  # coefficients that share a bit-width, so that they fill bytes
 
 
@@ -203,25 +204,13 @@ def _along_time(spec, source, length):
     """Makes a `TimeCodec`, the same for all blocks."""
     config = source.config
     codec = TimeCodec(
-        BASES[spec.codec](spec.block),
+        fixed_basis(BASES[spec.codec], spec.block),
         config.kv_heads,
         config.head_dim,
         vector_bytes(spec, config, length),
         rotated=spec.rotated,
     )
     return lambda index: codec
-
-
-def _dct(block):
-    from scipy.fft import dct
-
-    return dct(np.eye(block), norm="ortho", axis=0)
-
-
-def _dpss(block):
-    from scipy.signal.windows import dpss
-
-    return dpss(block, block / 8, block)
 
 
 def _integers(spec, source, length):
@@ -256,15 +245,16 @@ def pca_table(statistics, index, kind, budget):
     own = steps[row, np.arange(len(widths))]
     return PCATable(
         mean=statistics.mean[index, kind],
-        forward=statistics.forward[index, kind][:, order],
-        backward=statistics.backward[index, kind][order],
+        metric=statistics.metric[index, kind],
+        backward=statistics.backward[index, kind][kept],
+        variances=statistics.variances[index, kind][kept],
         widths=tuple(used),
         counts=tuple(int((widths == bits).sum()) for bits in used),
         steps=own[kept].astype("float32"),
     )
 
 
-BASES = {"dct": _dct, "pswf": _dpss}
+BASES = {"dct": "dct", "pswf": "dpss"}  # along time, of `ops.transforms`
 MAKERS = {
     "dct": _along_time,
     "pswf": _along_time,

@@ -19,21 +19,25 @@ FLOOR = 1e-4  # least weight of a direction, of the largest one
 class KVStatistics:
     """What `PCACodec` is built from; F numbers of all heads of a block.
 
-    Axis 1 is keys before RoPE, and values.
+    Axis 1 is keys before RoPE, and values. A coefficient of numbers x is
+    `(x - mean) M b / v`, with a row b of `backward` and its variance v; x is
+    the mean and coefficients times rows.
 
     Args:
         mean: `(L, 2, F)` float32.
-        forward: `(L, 2, F, F)`: numbers less their mean times it have unit
-            variance, the coefficient that matters most first.
-        backward: Its inverse.
+        metric: `(L, 2, H_kv, D, D)`: an error e of a head counts as e' M e.
+        backward: `(L, 2, F, F)`: rows along which numbers vary, as long as
+            they do, the one that matters most first.
+        variances: `(L, 2, F)`: how much each row counts in the metric.
         left: `(L, 2, 5, F)`: weighted squared error of each coefficient with
             no bits, 1, 2, 4 and 8.
         steps: `(L, 2, 5, F)`: the quantization step that leaves it.
     """
 
     mean: np.ndarray
-    forward: np.ndarray
+    metric: np.ndarray
     backward: np.ndarray
+    variances: np.ndarray
     left: np.ndarray
     steps: np.ndarray
 
@@ -123,8 +127,9 @@ def _of_block(block, runs):
     weights = SHARE * got / max(got.sum(), 1e-30)
     weights = weights + (1 - SHARE) * inside / inside.sum()
     power = np.mean([run["power"] for run in runs], axis=0)
+    shape = block.attention.config.kv_heads, -1
     metrics = {
-        "keys": np.diag(power.astype("float64")),
+        "keys": np.stack([np.diag(own) for own in power.reshape(shape)]),
         "values": _read_by_output(block.attention),
     }
     return [
@@ -134,15 +139,12 @@ def _of_block(block, runs):
 
 
 def _read_by_output(layer):
-    """What the output projection makes of directions of values, `(F, F)`."""
+    """What the output projection makes of values, `(H_kv, D, D)`."""
     config = layer.config
     heads, width = config.kv_heads, config.head_dim
     kernel = ops.convert_to_numpy(layer.output_dense.kernel)
     kernel = kernel.astype("float64").reshape(heads, -1, width, config.width)
-    metric = np.zeros((heads, width, heads, width))
-    for head, own in enumerate(kernel):
-        metric[head, :, head] = np.einsum("gdc,gec->de", own, own)
-    return metric.reshape(heads * width, -1)
+    return np.einsum("hgdc,hgec->hde", kernel, kernel)
 
 
 def _axes(x, weights, metric):
@@ -151,28 +153,38 @@ def _axes(x, weights, metric):
     Args:
         x: `(n, F)`.
         weights: `(n,)`, of sum 1.
-        metric: `(F, F)`: an error e counts as e' M e.
+        metric: `(H_kv, D, D)`.
     """
-    values, vectors = np.linalg.eigh(metric)
+    values, vectors = np.linalg.eigh(metric.astype("float64"))
     roots = np.sqrt(np.maximum(values, max(values.max() * FLOOR, 1e-30)))
-    root = (vectors * roots) @ vectors.T
-    inverse = (vectors / roots) @ vectors.T
+    turned = np.swapaxes(vectors, -1, -2)
+    root = _diagonal((vectors * roots[:, None]) @ turned)
+    inverse = _diagonal((vectors / roots[:, None]) @ turned)
+    metric = (vectors * np.square(roots)[:, None]) @ turned
     mean = weights @ x
     weighted = (x - mean) @ root
     moments = (weighted * weights[:, None]).T @ weighted
     variances, axes = np.linalg.eigh(moments)
     variances, axes = variances[::-1], axes[:, ::-1]
     deviations = np.sqrt(np.maximum(variances, max(variances[0], 1e-20) * 1e-8))
-    forward = (root @ axes / deviations).astype("float32")
+    forward = root @ axes / deviations
     backward = ((deviations * axes).T @ inverse).astype("float32")
-    z = (x - mean.astype("float32")) @ forward
+    z = (x - mean) @ forward
     gains = np.sqrt(np.maximum(np.square(z).mean(1, keepdims=True), 1e-12))
     left, steps = _quantized(
         (z / gains).astype("float32"),
         (weights * gains[:, 0] ** 2).astype("float32"),
     )
-    left = left * np.square(deviations)
-    return mean.astype("float32"), forward, backward, left, steps
+    variances = np.square(deviations)
+    mean, metric = mean.astype("float32"), metric.astype("float32")
+    return mean, metric, backward, variances, left * variances, steps
+
+
+def _diagonal(blocks):
+    """Blocks `(H_kv, D, D)` as one matrix `(F, F)`."""
+    from scipy.linalg import block_diag
+
+    return block_diag(*blocks)
 
 
 def _quantized(z, weights):
