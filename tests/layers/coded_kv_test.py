@@ -81,6 +81,36 @@ class CodedKVTest(TestCase):
         for own, other in zip(shown(found), shown(expected), strict=True):
             self.assertAllClose(own, other, rtol=1e-4, atol=1e-4)
 
+    @parameterized.parameters((LLAMA, "tokens"), (LLAMA, "all"), (GPT2, "all"))
+    def test_what_is_taken_off_the_keys_comes_back_as_scores(
+        self, config, steps
+    ):
+        model = decoder(config)
+        shape = config.kv_heads, config.head_dim
+        centre = np.random.default_rng(1).normal(size=shape).astype("float32")
+        codec = Lossless(2, rotated=True, centre=centre)
+        codecs = BlockCodecs([codec] * 2, window=2, sinks=1, dtype="float32")
+        store = KVCache(config, 12, codecs=codecs)
+        parts = [1] * 12 if steps == "tokens" else [2] * 6
+        expected, _ = read(model, KVCache(config, 12), [12])
+        found, state = read(model, store, parts)
+        for own, other in zip(shown(found), shown(expected), strict=True):
+            self.assertAllClose(own, other, rtol=1e-4, atol=1e-4)
+        plain = KVCache(
+            config,
+            12,
+            codecs=BlockCodecs(
+                [Lossless(2, rotated=True)] * 2,
+                window=2,
+                sinks=1,
+                dtype="float32",
+            ),
+        )
+        _, other = read(model, plain, parts)
+        self.assertNotAllClose(
+            state[0]["packed"]["key"], other[0]["packed"]["key"], atol=0.1
+        )
+
     def test_one_block_without_a_codec(self):
         model = decoder(LLAMA)
         codecs = BlockCodecs([None, Lossless(2)], window=2, dtype="float32")

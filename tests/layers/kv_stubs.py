@@ -13,11 +13,13 @@ class Lossless(KVCodec):
     Args:
         block: Tokens that are coded together.
         rotated: Whether keys come after RoPE.
+        centre: `(H_kv, D)`, taken off keys before RoPE, or `None`.
     """
 
-    def __init__(self, block, rotated=False):
+    def __init__(self, block, rotated=False, centre=None):
         self.block = block
         self.rotated = rotated
+        self.centre = centre
 
     def encode(self, key, value):
         return {"key": key[:, None], "value": value[:, None]}
@@ -37,22 +39,24 @@ def _flat(x):
 def statistics(layers, numbers, heads, seed=0):
     """`KVStatistics` of random axes, the first of which matter most."""
     random = np.random.default_rng(seed)
-    shape = layers, 2, numbers
+    shape = layers, 3, numbers
     turns = np.linalg.qr(random.normal(size=(*shape, numbers)))[0]
     deviations = np.geomspace(1.0, 0.05, numbers)
     steps = np.array([0.0, 1.597, 0.997, 0.336, 0.031])
     shares = np.array([1.0, 0.363, 0.119, 0.0115, 0.0001])
     left = shares[:, None] * deviations**2
+    mean = random.normal(size=shape).astype("float32")
+    mean[:, 2] = 0.0
     return KVStatistics(
-        mean=random.normal(size=shape).astype("float32"),
+        mean=mean,
         metric=np.broadcast_to(
             np.eye(numbers // heads, dtype="float32"),
-            (layers, 2, heads, numbers // heads, numbers // heads),
+            (layers, 3, heads, numbers // heads, numbers // heads),
         ),
         backward=(deviations[:, None] * np.swapaxes(turns, -1, -2)).astype(
             "float32"
         ),
         variances=np.broadcast_to(deviations**2, shape),
-        left=np.broadcast_to(left, (layers, 2, *left.shape)),
-        steps=np.broadcast_to(steps[:, None], (layers, 2, 5, numbers)),
+        left=np.broadcast_to(left, (layers, 3, *left.shape)),
+        steps=np.broadcast_to(steps[:, None], (layers, 3, 5, numbers)),
     )

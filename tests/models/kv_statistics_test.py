@@ -20,6 +20,7 @@ from tfshrink.models.kv_codecs import vector_bytes
 from tfshrink.models.kv_statistics import kv_statistics
 from tfshrink.models.load import load_model
 from tfshrink.models.sources import open_source
+from tfshrink.ops import rotary
 from tfshrink.plan import Plan
 
 TOKENS = np.random.default_rng(0).integers(3, 512, (3, 48)).astype("int32")
@@ -57,12 +58,26 @@ class KVStatisticsTest(TestCase):
             z.T @ z / len(z), np.eye(z.shape[1]), rtol=1e-3, atol=1e-3
         )
         for layer in range(2):
-            for kind in range(2):
+            for kind in range(3):
                 self.assertAllClose(
                     forward(found, layer, kind) @ found.backward[layer, kind],
                     np.eye(z.shape[1]),
                     atol=1e-3,
                 )
+        turns = rotary.tables(
+            np.arange(48)[None],
+            rotary.frequencies(model.config.head_dim, model.config.rope_theta),
+        )
+        shape = -1, 48, model.config.kv_heads, model.config.head_dim
+        turned = to_numpy(
+            rotary.rotate((keys - found.mean[0, 0]).reshape(shape), *turns)
+        )
+        turned = turned[:, 4:].reshape(-1, keys.shape[-1])
+        self.assertAllEqual(found.mean[:, 2], np.zeros_like(found.mean[:, 2]))
+        z = turned @ forward(found, 0, 2)
+        self.assertAllClose(
+            z.T @ z / len(z), np.eye(z.shape[1]), rtol=1e-3, atol=1e-3
+        )
         self.assertAllEqual(np.diff(found.left, axis=2) <= 1e-9, True)
         self.assertAllEqual(np.diff(found.left[:, :, 0], axis=-1) <= 1e-6, True)
 

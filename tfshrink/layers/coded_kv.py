@@ -1,10 +1,12 @@
 """A block's keys and values: new ones exact, older ones coded."""
 
+import functools
 import math
 
 import numpy as np
 from keras import ops
 
+from tfshrink.fusion import fuse
 from tfshrink.ops import attention
 from tfshrink.ops import rotary
 from tfshrink.ops.byte_rows import byte_rows
@@ -78,18 +80,40 @@ class CodedKV:
             "visible": self._visible(columns, last, pad, after),
         }
         if self.config.positions == "rope":
-            places = ops.arange(self.coded * self.block, dtype="int32")
             step["leaving"] = self._rotation(leaving, pad)
-            step["rotation"] = self._rotation(places, pad)
+            step["forward"] = rotary.tables(pad, self._frequencies())
+            step["waves"] = ops.convert_to_tensor(self._waves)
         return step
+
+    def _frequencies(self):
+        config = self.config
+        return rotary.frequencies(
+            config.head_dim, config.rope_theta, config.rope_scaling
+        )
 
     def _rotation(self, columns, pad):
         """Tables of RoPE at columns `(n,)` of all sequences."""
-        config = self.config
-        inverse = rotary.frequencies(
-            config.head_dim, config.rope_theta, config.rope_scaling
+        places = ops.maximum(columns[None] - pad, 0)
+        return rotary.tables(places, self._frequencies())
+
+    @functools.cached_property
+    def _waves(self):
+        """Cosines and sines of the coded columns' angles, `(D, n)`.
+
+        They are constants, for no sequence has places of its own: a query is
+        turned on by its padding instead.
+        """
+        places = np.arange(self.coded * self.block, dtype="float32")
+        angles = self._frequencies()[:, None] * places
+        return np.concatenate([np.cos(angles), np.sin(angles)])
+
+    def _columns(self):
+        """The same as tables of RoPE, `(1, n, 1, D)`."""
+        cosine, sine = np.split(self._waves.T, 2, axis=-1)
+        return tuple(
+            np.concatenate([x, x], axis=-1)[None, :, None]
+            for x in (cosine, sine)
         )
-        return rotary.tables(ops.maximum(columns[None] - pad, 0), inverse)
 
     def _coded_at(self, last):
         """Blocks that are coded while `last` is the newest column."""
@@ -144,16 +168,25 @@ class CodedKV:
         key, value = (
             self._leaving(state[name], step) for name in ("keys", "values")
         )
-        if not self.codec.rotated and "leaving" in step:
-            cosine, sine = step["leaving"]
-            key = rotary.rotate(key, cosine, -sine)
-        new = self.codec.encode(key, value)
+        new = self.codec.encode(self._coded_form(key, step), value)
         found = []
         for name in names:
             old = state["packed"][name]
             start = [0, step["place"], *[0] * (len(old.shape) - 2)]
             found.append(ops.slice_update(old, start, new[name]))
         return found
+
+    def _coded_form(self, key, step):
+        """Keys `(B, block, H_kv, D)` as the codec takes them."""
+        codec, turns = self.codec, step.get("leaving")
+        if not codec.rotated:
+            return rotary.rotate(key, turns[0], -turns[1]) if turns else key
+        if codec.centre is None:
+            return key
+        centre = ops.convert_to_tensor(codec.centre)[None, None]
+        if turns:
+            centre = rotary.rotate(centre, *turns)
+        return key - centre
 
     def _leaving(self, stored, step):
         """Tokens of the block that leaves, `(B, block, H_kv, D)` float32."""
@@ -172,23 +205,76 @@ class CodedKV:
         heads = self.config.kv_heads
         grouped = attention.by_group(query, heads)
         keys, values = (
-            from_byte_rows(state[name], dtype) for name in ("keys", "values")
+            _exact(state[name], dtype) for name in ("keys", "values")
         )
         scores = ops.matmul(grouped, ops.transpose(keys, (0, 1, 3, 2)))
         visible = step["visible"]
         if not self.coded:
             weights = attention.weights_of(scores, visible)
             return attention.by_token(ops.matmul(weights, values), length)
-        old = self.codec.keys(state["packed"], dtype)
-        if not self.codec.rotated and "rotation" in step:
-            old = rotary.rotate(old, *step["rotation"])
-        old = ops.transpose(old, (0, 2, 3, 1))
-        scores = ops.concatenate([ops.matmul(grouped, old), scores], axis=-1)
+        old = self._old_scores(grouped, state["packed"], step)
+        scores = ops.concatenate([old, scores], axis=-1)
         weights = attention.weights_of(scores, visible)
         split = self.coded * self.block
         out = ops.matmul(weights[..., split:], values)
         out = out + self.codec.mix(weights[..., :split], state["packed"])
         return attention.by_token(out, length)
+
+    def _old_scores(self, query, packed, step):
+        """Scores of coded keys, `(B, H_kv, R, S)`, of queries by group."""
+        codec, dtype = self.codec, query.dtype
+        if "forward" not in step:  # without RoPE
+            scores = codec.scores(query, packed)
+            if not codec.rotated or codec.centre is None:
+                return scores
+            centre = ops.cast(codec.centre, dtype)[None, :, :, None]
+            return scores + ops.matmul(query, centre)
+        if codec.rotated and codec.centre is None:
+            return codec.scores(query, packed)
+        # Keys stand at columns: queries are turned on by the padding.
+        if codec.rotated:
+            parts = fuse(_of_one_key)(query, codec.centre, *step["forward"])
+            centre = ops.matmul(parts, ops.cast(step["waves"], dtype))
+            return codec.scores(query, packed) + centre
+        turned = rotary.rotate(query, *step["forward"])
+        keys = rotary.rotate(codec.keys(packed, dtype), *self._columns())
+        return ops.matmul(turned, ops.transpose(keys, (0, 2, 3, 1)))
+
+
+def _exact(rows, dtype):
+    """Rows `(B, H_kv, S, D)` of the exact part in a compute type."""
+    if "rows" in rows:
+        return from_byte_rows(rows, dtype)
+    return fuse(_decoder(dtype))(rows["codes"], rows["scales"])
+
+
+@functools.cache
+def _decoder(dtype):
+    return lambda codes, scales: from_byte_rows(
+        {"codes": codes, "scales": scales}, dtype
+    )
+
+
+def _of_one_key(query, key, cosine, sine):
+    """What gives scores of a key at each place when waves multiply it.
+
+    Args:
+        query: `(B, H_kv, R, D)`.
+        key: `(H_kv, D)`, not turned.
+        cosine: Of the turn from places to columns.
+        sine: The same.
+
+    Returns:
+        `(B, H_kv, R, D)`: what cosines multiply, and what sines do.
+    """
+    half = query.shape[-1] // 2
+    wide = rotary.rotate(ops.cast(query, "float32"), cosine, sine)
+    key = ops.cast(key, "float32")[None, :, None]
+    both = wide * key
+    across = wide[..., half:] * key[..., :half]
+    across = across - wide[..., :half] * key[..., half:]
+    parts = [both[..., :half] + both[..., half:], across]
+    return ops.cast(ops.concatenate(parts, axis=-1), query.dtype)
 
 
 def _gather(x, slots):

@@ -10,11 +10,14 @@ class KVCodec(abc.ABC):
 
     Attributes:
         rotated: Whether it codes keys after RoPE; else before.
+        centre: `(H_kv, D)`: what is taken off each key before RoPE, where keys
+            are coded after it; `None` is nothing.
         block: Tokens that are coded together.
         table_bytes: Bytes of what it needs beside, once for all sequences.
     """
 
     rotated = False
+    centre = None
     block: int
     table_bytes = 0
 
@@ -42,6 +45,19 @@ class KVCodec(abc.ABC):
         Returns:
             `(B, n block, H_kv, D)`.
         """
+
+    def scores(self, query, packed):
+        """What queries make of the keys; a codec may have a shorter way.
+
+        Args:
+            query: `(B, H_kv, R, D)`.
+            packed: As in `keys`.
+
+        Returns:
+            `(B, H_kv, R, n block)` in the type of `query`.
+        """
+        keys = self.keys(packed, query.dtype)
+        return ops.matmul(query, ops.transpose(keys, (0, 2, 3, 1)))
 
     @abc.abstractmethod
     def mix(self, weights, packed):

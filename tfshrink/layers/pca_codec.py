@@ -135,8 +135,16 @@ class PCACodec(KVCodec):
         return fuse(_finished)(ops.matmul(codes, basis), own, constant, mean)
 
 
-def _encoded(table, x):
-    """Runs of packed codes and gains of `(B, n, H_kv, D)`; `(B, 1, n, ..)`."""
+def coefficients(table, x):
+    """What a table's codes stand for, in steps, and gains of tokens.
+
+    Args:
+        table: `PCATable`.
+        x: `(B, n, H_kv, D)`.
+
+    Returns:
+        `(z, own)`: `(B, n, kept)` float32, and uint8 gains `(B, n, 1)`.
+    """
     batch, block, heads, width = x.shape
     mean = table.mean.reshape(heads, 1, width)
     x = ops.transpose(ops.cast(x, "float32"), (0, 2, 1, 3)) - mean
@@ -146,7 +154,12 @@ def _encoded(table, x):
     z = ops.matmul(x, ops.convert_to_tensor(rows.T))
     power = ops.mean(ops.square(z), axis=-1, keepdims=True)
     own = gain_codes(ops.sqrt(power))
-    z = z / (gains(own) * table.steps)
+    return z / (gains(own) * table.steps), own
+
+
+def _encoded(table, x):
+    """Runs of packed codes and gains of `(B, n, H_kv, D)`; `(B, 1, n, ..)`."""
+    z, own = coefficients(table, x)
     found, start = {"gain": own[:, None]}, 0
     for bits, count in zip(table.widths, table.counts, strict=True):
         half = 2 ** (bits - 1)
@@ -168,9 +181,9 @@ def _parts(packed, name, table):
 
 
 def _unpacked(table, runs, dtype):
-    """Codes `(B, S, kept)` as numbers from 0 on."""
+    """Codes `(B, S, kept)` as integers around 0."""
     parts = [
-        unpack(run, bits, dtype)
+        unpack(run, bits, dtype) - 2 ** (bits - 1)
         for run, bits in zip(runs, table.widths, strict=True)
     ]
     return ops.concatenate(parts, axis=-1)
@@ -178,11 +191,8 @@ def _unpacked(table, runs, dtype):
 
 def _basis(table, dtype):
     """Rows that codes are multiplied with, and what a code of 0 stands for."""
-    halves = np.repeat(
-        [0.5 - 2 ** (bits - 1) for bits in table.widths], table.counts
-    )
     rows = table.backward * table.steps[:, None]
-    constant = (halves @ rows).astype("float32")
+    constant = (0.5 * rows.sum(0)).astype("float32")
     rows = ops.cast(rows.astype("float32"), dtype)
     return rows, ops.convert_to_tensor(constant)
 

@@ -149,10 +149,8 @@ class Generator:
         prompts_lib.check_prompts(prompts, config, max_new_tokens)
         settings = prompts_lib.sampling_settings(config, **settings)
         bits = self._bits()
-        width = prompts_lib.prompt_bucket(max(map(len, prompts)) - 1)
-        chunk_columns = self.codecs and self.codecs.chunk
-        if chunk_columns and width > chunk_columns:
-            width += -width % chunk_columns
+        longest = max(map(len, prompts)) - 1
+        width = self._prompt_columns(longest, max_new_tokens)
         length = self._columns(width + max_new_tokens)
         tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
         # What the loop takes are tensors: a Python number would retrace.
@@ -187,6 +185,17 @@ class Generator:
     def _open(self, state):
         """The cache that a state is of."""
         return KVCache.of_state(self.model.config, state, self.codecs)
+
+    def _prompt_columns(self, longest, new):
+        """Columns for prompts: a bucket, or what a given cache leaves."""
+        width = prompts_lib.prompt_bucket(longest)
+        chunk = self.codecs and self.codecs.chunk
+        step = chunk if chunk and width > chunk else 1
+        width += -width % step
+        if self.cache_length is not None and width + new > self.cache_length:
+            least = -(-longest // _BUCKET) * _BUCKET
+            width = min(width, least + -least % step)
+        return width
 
     def _columns(self, needed):
         if self.cache_length is None:

@@ -13,6 +13,7 @@ from tfshrink.files import cache_folder
 from tfshrink.files import sha256_json
 from tfshrink.kv_spec import RATED
 from tfshrink.layers.block_codecs import BlockCodecs
+from tfshrink.layers.direct_codec import DirectCodec
 from tfshrink.layers.int_codec import IntCodec
 from tfshrink.layers.pca_codec import PCACodec
 from tfshrink.layers.pca_codec import PCATable
@@ -25,7 +26,7 @@ from tfshrink.ops.packing import WIDTHS
 from tfshrink.ops.transforms import fixed_basis
 
 ROWS, CONTEXT = 7, 2048  # of the calibration text
-VERSION = 2
+VERSION = 3
 RUN = 8  # coefficients that share a bit-width, so that they fill bytes
 
 
@@ -188,14 +189,21 @@ def _keep(path, found):
 def _pca(spec, source, length):
     """Makes the `PCACodec` of each block of the model."""
     config = source.config
+    if spec.rotated and spec.block % 2:
+        raise UserError(
+            "`kv` block must be even for pca with rotated=true: a byte holds "
+            f"two tokens. Received: {spec.block}"
+        )
     budget = int(vector_bytes(spec, config, length)) - 1
     statistics = load_statistics(source)
 
     def make(index):
-        tables = [
-            pca_table(statistics, index, kind, budget) for kind in range(2)
-        ]
-        return PCACodec(*tables, config.kv_heads, spec.block)
+        if not spec.rotated:
+            tables = [pca_table(statistics, index, x, budget) for x in (0, 1)]
+            return PCACodec(*tables, config.kv_heads, spec.block)
+        tables = [direct_table(statistics, index, x, budget) for x in (2, 1)]
+        centre = statistics.mean[index, 0].reshape(config.kv_heads, -1)
+        return DirectCodec(*tables, config.kv_heads, spec.block, centre)
 
     return make
 
@@ -225,7 +233,7 @@ def pca_table(statistics, index, kind, budget):
     Args:
         statistics: `KVStatistics`.
         index: Number of the block of the model.
-        kind: 0 for keys, 1 for values.
+        kind: 0 for keys, 1 for values, 2 for keys after RoPE.
         budget: Bytes of the codes of a vector.
 
     Returns:
@@ -237,6 +245,29 @@ def pca_table(statistics, index, kind, budget):
     runs = padded.reshape(len(left), items, RUN).sum(-1)
     level = allocate(runs, [0, *WIDTHS], budget)
     widths = np.array([0, *WIDTHS])[np.repeat(level, RUN)][: left.shape[1]]
+    return _table(statistics, index, kind, widths)
+
+
+def direct_table(statistics, index, kind, budget):
+    """The same of 4 and 8 bits alone, as `DirectCodec` takes it.
+
+    Args:
+        statistics: `KVStatistics`.
+        index: Number of the block of the model.
+        kind: 1 for values, 2 for keys after RoPE.
+        budget: As in `pca_table`; what 8 bits each do not fill is left.
+    """
+    left = statistics.left[index, kind][[0, 3, 4]]
+    columns = min(2 * budget, 2 * left.shape[1])
+    level = allocate(left, [0, 1, 2], columns)
+    widths = 4 * level
+    while widths.sum() < 4 * columns:  # all codecs of a model have as many
+        widths[np.argmin(widths)] += 4
+    return _table(statistics, index, kind, widths)
+
+
+def _table(statistics, index, kind, widths):
+    """The `PCATable` of coefficients with so many bits each, `(F,)`."""
     order = np.argsort(-widths, kind="stable")
     kept = order[: int((widths > 0).sum())]
     used = [bits for bits in reversed(WIDTHS) if (widths == bits).any()]

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfshrink.layers.switchable_dense import project
+from tfshrink.ops import rotary
 from tfshrink.ops.packing import WIDTHS
 
 FAR = 64  # tokens between a query and what it counts for
@@ -19,19 +20,20 @@ FLOOR = 1e-4  # least weight of a direction, of the largest one
 class KVStatistics:
     """What `PCACodec` is built from; F numbers of all heads of a block.
 
-    Axis 1 is keys before RoPE, and values. A coefficient of numbers x is
+    Axis 1 is keys before RoPE, values, and keys less their mean after RoPE
+    (whose own mean is zero). A coefficient of numbers x is
     `(x - mean) M b / v`, with a row b of `backward` and its variance v; x is
     the mean and coefficients times rows.
 
     Args:
-        mean: `(L, 2, F)` float32.
-        metric: `(L, 2, H_kv, D, D)`: an error e of a head counts as e' M e.
-        backward: `(L, 2, F, F)`: rows along which numbers vary, as long as
+        mean: `(L, 3, F)` float32.
+        metric: `(L, 3, H_kv, D, D)`: an error e of a head counts as e' M e.
+        backward: `(L, 3, F, F)`: rows along which numbers vary, as long as
             they do, the one that matters most first.
-        variances: `(L, 2, F)`: how much each row counts in the metric.
-        left: `(L, 2, 5, F)`: weighted squared error of each coefficient with
+        variances: `(L, 3, F)`: how much each row counts in the metric.
+        left: `(L, 3, 5, F)`: weighted squared error of each coefficient with
             no bits, 1, 2, 4 and 8.
-        steps: `(L, 2, 5, F)`: the quantization step that leaves it.
+        steps: `(L, 3, 5, F)`: the quantization step that leaves it.
     """
 
     mean: np.ndarray
@@ -77,7 +79,7 @@ def kv_statistics(model, tokens, *, progress=lambda done: None):
             finally:
                 block.attention.tap = None
             runs[-1]["weights"] = _attention(maps[0])
-        found.append(_of_block(block, runs))
+        found.append(_of_block(block, runs, rotation))
         progress(index + 1)
     fields = range(len(dataclasses.fields(KVStatistics)))
     return KVStatistics(
@@ -118,8 +120,8 @@ def _attention(maps):
     return total / readers
 
 
-def _of_block(block, runs):
-    """The fields of `KVStatistics` for keys and for values of a block."""
+def _of_block(block, runs, rotation):
+    """The fields of `KVStatistics` for each kind of vectors of a block."""
     sinks = np.zeros(len(runs[0]["weights"]))
     sinks[:4] = 1.0
     inside = np.tile(1.0 - sinks, len(runs))
@@ -132,10 +134,31 @@ def _of_block(block, runs):
         "keys": np.stack([np.diag(own) for own in power.reshape(shape)]),
         "values": _read_by_output(block.attention),
     }
+    keys, values = (
+        np.concatenate([run[kind] for run in runs]) for kind in metrics
+    )
+    mean = weights @ keys
     return [
-        _axes(np.concatenate([run[kind] for run in runs]), weights, metric)
-        for kind, metric in metrics.items()
+        _axes(keys, mean, weights, metrics["keys"]),
+        _axes(values, weights @ values, weights, metrics["values"]),
+        _axes(
+            _turned(keys - mean, rotation, shape[0]),
+            np.zeros_like(mean),
+            weights,
+            metrics["keys"],
+        ),
     ]
+
+
+def _turned(keys, rotation, heads):
+    """Keys `(n, F)` of several sequences, after RoPE."""
+    if rotation is None:
+        return keys
+    cosine, sine = (ops.convert_to_numpy(x)[:, :, 0] for x in rotation)
+    _, length, width = cosine.shape
+    wide = keys.reshape(-1, length, heads, width)
+    found = rotary.rotate(wide, cosine[:, :, None], sine[:, :, None])
+    return ops.convert_to_numpy(found).reshape(keys.shape)
 
 
 def _read_by_output(layer):
@@ -147,11 +170,12 @@ def _read_by_output(layer):
     return np.einsum("hgdc,hgec->hde", kernel, kernel)
 
 
-def _axes(x, weights, metric):
+def _axes(x, mean, weights, metric):
     """Mean, axes, and what quantizing coefficients along them leaves.
 
     Args:
         x: `(n, F)`.
+        mean: `(F,)`.
         weights: `(n,)`, of sum 1.
         metric: `(H_kv, D, D)`.
     """
@@ -161,7 +185,6 @@ def _axes(x, weights, metric):
     root = _diagonal((vectors * roots[:, None]) @ turned)
     inverse = _diagonal((vectors / roots[:, None]) @ turned)
     metric = (vectors * np.square(roots)[:, None]) @ turned
-    mean = weights @ x
     weighted = (x - mean) @ root
     moments = (weighted * weights[:, None]).T @ weighted
     variances, axes = np.linalg.eigh(moments)
