@@ -13,6 +13,8 @@ Examples:
   python benchmarks/kv_cache.py --variants= --model=tiny --context=256 --batch=1
 """
 
+import re
+
 import comparison
 from absl import flags
 
@@ -20,7 +22,21 @@ from tfshrink import cli
 
 FLAGS = flags.FLAGS
 PEERS = ("exact", "quanto4", "quanto2", "hqq4", "hqq2", "kivi4", "kivi2")
-OURS = ("identity", "int4", "int2", "dct:4x", "pca:4x", "pca:6x", "pca:8x")
+OURS = (
+    "identity",
+    "int4",
+    "int2",
+    "dct:3x",
+    "dct:4x",
+    "dct:6x",
+    "pswf:4x",
+    "pca:4x",
+    "pca:6x",
+    "pca:8x",
+    "pca:4x:rotated=true",
+    "pca:6x:rotated=true",
+    "pca:8x:rotated=true",
+)
 
 comparison.define_flags(
     ours=[f"bfloat16+{name}" for name in OURS],
@@ -31,6 +47,8 @@ comparison.define_flags(
 FLAGS["batch"].default = FLAGS["batch"].value = 2
 with cli.flag_group("Work"):
     flags.DEFINE_integer("first", None, "Token from which they count. Half.")
+with cli.flag_group("Output"):
+    flags.DEFINE_string("plot", None, "Figure: perplexity over bytes.")
 
 
 def main(arguments):
@@ -58,6 +76,27 @@ def main(arguments):
             "perplexity_ratio": "to exact",
         },
     )
+
+    if FLAGS.plot:
+        from tfshrink.report.kv_plot import draw_kv
+
+        title = f"{FLAGS.model}, {FLAGS.data}, context {FLAGS.context}"
+        draw_kv([*points(rows)], FLAGS.plot, title=title)
+
+
+def points(rows):
+    """What the figure shows of all rows but the exact ones."""
+    for row in rows:
+        if row["smaller"] > 1.0:
+            name = row["variant"].partition("+")[2]
+            family = name.replace(":rotated=true", " after RoPE")
+            family = re.sub(r":[\d.]+x", "", family).rstrip("0123456789")
+            side = "" if row["side"] == "tfshrink" else " (PyTorch)"
+            yield {
+                "family": family + side,
+                "smaller": row["smaller"],
+                "ratio": row["perplexity_ratio"],
+            }
 
 
 def with_ratios(rows):

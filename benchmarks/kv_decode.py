@@ -8,7 +8,7 @@ its own, one after the other; ratios are to the first one.
 Examples:
   python benchmarks/kv_decode.py --context=1024
   python benchmarks/kv_decode.py --context=4096 --batch=8
-  python benchmarks/kv_decode.py --context=4096 --ours=bfloat16+identity,bfloat16+int4
+  python benchmarks/kv_decode.py --ours=bfloat16+identity,bfloat16+int4
 """
 
 import comparison

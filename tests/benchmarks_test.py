@@ -251,6 +251,32 @@ class BenchmarksTest(TestCase):
         for row in rows:
             self.assertBetween(row["hypervolume"], 0.0, 2.0)
 
+    def test_caches_side_by_side(self):
+        plot = pathlib.Path(self.create_tempdir().full_path) / "kv.svg"
+        exact, coded = self._rows(
+            "kv_cache.py",
+            "--variants=",
+            "--ours=float32+identity,float32+int8",
+            "--context=256",
+            f"--plot={plot}",
+        )
+        self.assertEqual(exact["perplexity_ratio"], 1.0)
+        self.assertBetween(coded["perplexity_ratio"], 0.99, 1.01)
+        self.assertBetween(coded["smaller"], 1.1, 2.0)
+        self.assertIn("<svg", plot.read_text())
+
+    def test_decoding_behind_caches(self):
+        exact, coded = self._rows(
+            "kv_decode.py",
+            "--ours=float32+identity,float32+int8",
+            "--context=256",
+        )
+        self.assertEqual(exact["speed"], 1.0)
+        self.assertGreater(coded["rss_mb"], coded["kv_mb"])
+        self.assertAlmostEqual(
+            coded["predicted_mb"], exact["kv_mb"] - coded["kv_mb"]
+        )
+
     def test_a_failing_side_is_one_line(self):
         done = self._run(
             "evaluate.py",

@@ -45,6 +45,8 @@ class KVSuiteTest(TestCase):
         exact, eight, pca = found["rows"]
         self.assertEqual(exact["perplexity_ratio"], 1.0)
         self.assertEqual(exact["agreement"], 1.0)
+        self.assertAlmostEqual(exact["bleu"], 100.0)
+        self.assertIn("version:", exact["bleu_signature"])
         self.assertNotIn("verified", exact)
         self.assertLess(abs(eight["perplexity_ratio"] - 1), 0.01)
         self.assertBetween(1 - 1 / pca["kv_compression"], 0.4, 0.42)
@@ -52,6 +54,7 @@ class KVSuiteTest(TestCase):
             check = row["verified"]
             self.assertTrue(check["passed"], check)
             self.assertGreater(check["after"], 0.0)
+            self.assertBetween(row["bleu"], 0.0, 100.0)
         self.assertLess(eight["verified"]["after"], pca["verified"]["after"])
         for row in found["rows"]:
             self.assertGreater(row["tokens_per_second"], 0.0)

@@ -295,6 +295,14 @@ class GenerationTest(TestCase):
         with self.assertRaisesRegex(UserError, message):
             generator.generate(**settings)
 
+    def test_a_cache_may_be_just_as_long_as_it_must(self):
+        model = load_model("tiny")
+        prompt = [list(range(5, 45))]
+        settings = {"max_new_tokens": 8, "temperature": 0.0}
+        roomy = Generator(model).generate(prompt, **settings)
+        tight = Generator(model, cache_length=47)
+        self.assertEqual(tight.generate(prompt, **settings), roomy)
+
     def test_bits_and_cache_that_do_not_fit_are_named(self):
         settings = {"prompts": [[5]], "max_new_tokens": 65}
         generator = Generator(load_model("tiny"), bits=(4,) * 9)

@@ -67,7 +67,8 @@ def kv_suite(
         Dict with `rows`, one a codec and rate, the exact cache first:
         `perplexity` over the second half of each window, `copied` (share of
         tokens of an earlier passage that are said again), `agreement` (share
-        of greedy tokens like the exact cache's, by place), `tokens_per_second`
+        of greedy tokens like the exact cache's, by place), `bleu` (of greedy
+        text, the exact cache's as reference), `tokens_per_second`
         of decoding behind the context, and `kv_cost`.
 
     Raises:
@@ -147,6 +148,7 @@ class _Suite:
     def __init__(self, model, source, protocol, material, seed):
         self.model = model
         self.source = source
+        self.tokenizer = source.tokenizer()
         self.protocol = protocol
         self.examples = material.text.examples
         self.copies = copy_examples(self.examples, COPIED, seed)
@@ -180,11 +182,24 @@ class _Suite:
             found["perplexity"] / self.exact["perplexity"]
         )
         found["agreement"] = float(np.mean(texts == self.exact["texts"]))
+        found |= self._bleu(texts)
         if speed:
             found["tokens_per_second"] = self._speed(generator)
         if verify and codecs is not None:
             found["verified"] = verified(self.model, codecs, self.examples)
         return found
+
+    def _bleu(self, texts):
+        """BLEU of continuations, those behind the exact cache as references."""
+        from sacrebleu.metrics import BLEU
+
+        metric = BLEU()
+        made, references = (
+            self.tokenizer.batch_decode(own.tolist())
+            for own in (texts, self.exact["texts"])
+        )
+        score = metric.corpus_score(made, [references]).score
+        return {"bleu": score, "bleu_signature": str(metric.get_signature())}
 
     def _generator(self, codecs):
         from tfshrink.models.generation import Generator

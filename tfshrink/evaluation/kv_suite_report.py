@@ -12,6 +12,7 @@ COLUMNS = {
     "perplexity_ratio": "ratio",
     "copied": "copied",
     "agreement": "same text",
+    "bleu": "BLEU",
     "tokens_per_second": "decode tok/s",
     "verified": "verified",
 }
@@ -22,6 +23,7 @@ FORMATS = {
     "perplexity_ratio": ".4f",
     "copied": ".1%",
     "agreement": ".1%",
+    "bleu": ".1f",
 }
 
 

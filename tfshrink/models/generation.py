@@ -192,9 +192,10 @@ class Generator:
         chunk = self.codecs and self.codecs.chunk
         step = chunk if chunk and width > chunk else 1
         width += -width % step
-        if self.cache_length is not None and width + new > self.cache_length:
-            least = -(-longest // _BUCKET) * _BUCKET
-            width = min(width, least + -least % step)
+        room = width if self.cache_length is None else self.cache_length - new
+        if width > room:  # as much as the cache leaves, in whole steps
+            least = longest + -longest % step
+            width = max(least, room - room % step)
         return width
 
     def _columns(self, needed):
