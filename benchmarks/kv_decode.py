@@ -29,9 +29,11 @@ comparison.define_flags(
     ours=[f"bfloat16+{name}" for name in OURS],
     variants=[],
     context=4096,
-    steps=6,
+    steps=1,
 )
 FLAGS["batch"].default = FLAGS["batch"].value = 1
+with cli.flag_group("Work"):
+    flags.DEFINE_integer("calls", 6, "Measured calls of 16 tokens.")
 
 
 def main(arguments):
@@ -39,7 +41,11 @@ def main(arguments):
     for variant in FLAGS.ours:
         name = variant.partition("+")[2]
         # A calibration is of a model by its name, not of a copy.
-        comparison.OPTIONS[name] = [f"--kv={name}", f"--source={FLAGS.model}"]
+        comparison.OPTIONS[name] = [
+            f"--kv={name}",
+            f"--source={FLAGS.model}",
+            f"--calls={FLAGS.calls}",
+        ]
     rows = comparison.compare("ours/kv_decode.py", None)
     for row in rows:
         row["speed"] = row["tokens_per_second"] / rows[0]["tokens_per_second"]

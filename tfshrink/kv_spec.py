@@ -14,7 +14,7 @@ CODECS = {
     "int2": "the same at 2 bits",
     "dct": "cosines along time, gains of their own in each block",
     "pswf": "prolate sequences (DPSS) along time, the same",
-    "pca": "principal components of all heads, bits by variance (calibrated)",
+    "pca": "principal components of all heads, bits by error (calibrated)",
 }
 RATED = ("dct", "pca", "pswf")  # those that take a rate
 LAYERS = ("all", "first_half", "second_half", "even", "odd")
@@ -36,7 +36,7 @@ class KVSpec:
         sinks: First tokens that stay exact.
         exact: Bits of the exact part, 16 or 8; `None` is 16, and 8 from a rate
             of 6 on.
-        rotated: Whether dct and pswf code keys after RoPE.
+        rotated: Whether keys are coded after RoPE (dct, pswf, pca).
         layers: One of `LAYERS`, or block numbers such as `"0,1,2"`; the others
             keep everything.
 
@@ -124,6 +124,7 @@ class KVSpec:
             value = getattr(self, field.name)
             if value != field.default:
                 text = f"{value:g}" if field.name == "bits" else value
+                text = str(text).lower()
                 parts.append(f"{field.name}={text}")
         return ":".join(parts)
 

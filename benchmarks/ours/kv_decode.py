@@ -14,6 +14,7 @@ Examples:
 
 import gc
 import pathlib
+import statistics
 
 import ours_common
 from absl import flags
@@ -24,8 +25,9 @@ FLAGS = flags.FLAGS
 CHUNK = 16  # tokens of a measured call
 STEP = 64  # tokens that a coded cache reads at once
 
-ours_common.define_flags(context=4096, steps=6)
+ours_common.define_flags(context=4096, steps=1)
 with cli.flag_group("Work"):
+    flags.DEFINE_integer("calls", 6, "Measured calls.", lower_bound=1)
     flags.DEFINE_string("kv", "pca:4x", "Codec of the cache.")
     flags.DEFINE_string("source", None, "What calibrates; as --model takes it.")
 
@@ -44,7 +46,7 @@ def main(arguments):
     model = load_model(FLAGS.weights, dtype=FLAGS.dtype)
     codecs = open_codecs(KVSpec.parse(FLAGS.kv), source, FLAGS.context)
     tokens = ours_common.load_batches()[0]
-    new = CHUNK * (FLAGS.steps + FLAGS.warmup)
+    new = CHUNK * (FLAGS.calls + FLAGS.warmup)
     generator = Generator(
         model, cache_length=FLAGS.context, chunk=CHUNK, codecs=codecs
     )
@@ -54,13 +56,13 @@ def main(arguments):
     for _ in range(FLAGS.warmup):
         next(calls)
     seconds = [
-        ours_common.timed(next, calls)[1] / CHUNK for _ in range(FLAGS.steps)
+        ours_common.timed(next, calls)[1] / CHUNK for _ in range(FLAGS.calls)
     ]
     gc.collect()
     store = KVCache(model.config, FLAGS.context, FLAGS.dtype, codecs)
     ours_common.report(
         seconds,
-        tokens=FLAGS.batch,
+        tokens_per_second=FLAGS.batch / statistics.median(seconds),
         kv_mb=state_bytes(store.create(FLAGS.batch)) / 1e6,
         rss_mb=resident_mb(),
     )

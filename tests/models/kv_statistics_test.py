@@ -135,15 +135,18 @@ class TableTest(TestCase):
 
 class SpecTest(TestCase):
     @parameterized.product(
-        codec=("pca", "dct"), rate=(2.0, 4.0, 6.0), layers=("all", "even")
+        codec=("pca", "dct"),
+        rate=(2.0, 4.0, 6.0),
+        layers=("all", "even"),
+        rotated=(False, True),
     )
-    def test_the_whole_cache_has_the_rate(self, codec, rate, layers):
-        spec = KVSpec(codec=codec, rate=rate, block=16, window=16)
+    def test_the_whole_cache_has_the_rate(self, codec, rate, layers, rotated):
+        options = {"codec": codec, "rotated": rotated}
+        options |= {"block": 16, "window": 16}
+        spec = KVSpec(rate=rate, **options)
         if layers == "even":
             rate = 1.3 + rate / 20  # half of it stays as it is
-            spec = KVSpec(
-                codec=codec, rate=rate, block=16, window=16, layers=layers
-            )
+            spec = KVSpec(rate=rate, layers=layers, **options)
         source = open_source("tiny")
         heads, width = source.config.kv_heads, source.config.head_dim
         own = statistics(2, heads * width, heads)
@@ -153,6 +156,12 @@ class SpecTest(TestCase):
         found = kv_cost(source.config, plan, 512, codecs)["kv_compression"]
         self.assertBetween(found, rate * 0.98, rate * 1.25)
         self.assertEqual(codecs.codecs[1] is None, layers == "even")
+
+    def test_a_byte_holds_two_tokens_after_rope(self):
+        spec = KVSpec.parse("pca:2x:rotated=true:block=17")
+        self.assertIn(":rotated=true", str(spec))
+        with self.assertRaisesRegex(UserError, "`kv` block.*even.*: 17"):
+            open_codecs(spec, open_source("tiny"), 512)
 
     def test_bits_are_of_a_coded_number(self):
         config = open_source("tiny").config
