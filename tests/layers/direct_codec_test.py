@@ -102,11 +102,8 @@ class DirectCodecTest(TestCase):
 
     def test_all_blocks_of_a_model_have_one_shape(self):
         for budget in (3, 12, 32, 40):
-            shapes = [
-                [x.shape for x in codec(budget, layer=layer).tables.values()]
-                for layer in range(2)
-            ]
-            self.assertEqual(*shapes)
+            own = [codec(budget, layer=layer).signature for layer in range(2)]
+            self.assertEqual(*own)
 
     @parameterized.parameters((LLAMA, 2), (GPT2, 2))
     def test_steps_of_any_length_give_the_same(self, config, heads):
@@ -126,3 +123,29 @@ class DirectCodecTest(TestCase):
             self.assertAllClose(own, other, rtol=1e-4, atol=1e-4)
         self.assertNotAllClose(many[0, 9:], exact[0, 9:], atol=1e-3)
         self.assertAllClose(many[0, :8], exact[0, :8], rtol=1e-4, atol=1e-4)
+
+    def test_one_sequence_goes_through_one_function(self):
+        model = decoder(LLAMA)
+        codecs = BlockCodecs(
+            [codec(4, 4, 2, 8, layer) for layer in range(2)],
+            window=4,
+            sinks=1,
+            dtype="float32",
+        )
+        store = KVCache(LLAMA, 12, codecs=codecs)
+        tokens = np.array([[3, 9, 4, 4, 17, 30, 2, 8, 1, 5, 6, 7]], "int32")
+        pad = ops.convert_to_tensor(np.array([1], "int32"))
+        found = []
+        for size in (1, 4):
+            state, parts = store.create(1), []
+            for start in range(0, 12, size):
+                hidden, state = model.hidden_cached(
+                    ops.convert_to_tensor(tokens[:, start : start + size]),
+                    state,
+                    ops.convert_to_tensor(start),
+                    pad,
+                    store,
+                )
+                parts.append(to_numpy(hidden))
+            found.append(np.concatenate(parts, axis=1)[:, 1:])
+        self.assertAllClose(*found, rtol=1e-4, atol=1e-4)

@@ -1,8 +1,10 @@
 """A block's keys and values: new ones exact, older ones coded."""
 
+import copy
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -11,6 +13,9 @@ from tfshrink.ops import attention
 from tfshrink.ops import rotary
 from tfshrink.ops.byte_rows import byte_rows
 from tfshrink.ops.byte_rows import from_byte_rows
+
+SEEN = ("visible", "forward", "waves")  # of a step, what attention reads
+_PROGRAMS = {}  # of `_in_one`
 
 
 class CodedKV:
@@ -200,7 +205,19 @@ class CodedKV:
         return ops.where(real, x, mean)
 
     def attend(self, query, state, step):
-        """As in `ExactKV`."""
+        """As in `ExactKV`; one token of one sequence is one compiled function.
+
+        Its parts one by one are faster for several sequences, and slower for
+        one.
+        """
+        whole = self.coded and self.codec.signature is not None
+        if whole and query.shape[:2] == (1, 1):
+            names = [name for name in SEEN if name in step]
+            step = {name: step[name] for name in names}
+            return _in_one(self, query, state, step)
+        return self._attend(query, state, step)
+
+    def _attend(self, query, state, step):
         length, dtype = query.shape[1], query.dtype
         heads = self.config.kv_heads
         grouped = attention.by_group(query, heads)
@@ -239,6 +256,26 @@ class CodedKV:
         turned = rotary.rotate(query, *step["forward"])
         keys = rotary.rotate(codec.keys(packed, dtype), *self._columns())
         return ops.matmul(turned, ops.transpose(keys, (0, 2, 3, 1)))
+
+
+def _in_one(store, query, state, step):
+    """`_attend` compiled, once for all blocks whose codecs are of a kind."""
+    nest = (query, state, step, store.codec.tables)
+    key = (store.kind, store.dtype, store.codec.signature)
+    key += (str(query.dtype), *step)
+    if key not in _PROGRAMS:
+        places = keras.tree.map_structure(lambda x: 0, nest)
+
+        def run(*flat):
+            query, *rest, tables = keras.tree.pack_sequence_as(places, flat)
+            own = copy.copy(store)
+            own.codec = store.codec.bound(tables)
+            # XLA on a CPU multiplies float32 faster than half of it.
+            out = own._attend(ops.cast(query, "float32"), *rest)
+            return ops.cast(out, query.dtype)
+
+        _PROGRAMS[key] = run
+    return fuse(_PROGRAMS[key])(*keras.tree.flatten(nest))
 
 
 def _exact(rows, dtype):

@@ -50,6 +50,12 @@ class DirectCodec(KVCodec):
         return self.tables["centre"]
 
     @property
+    def signature(self):
+        """See `KVCodec`."""
+        shapes = {name: tuple(x.shape) for name, x in self.tables.items()}
+        return (type(self), self.heads, self.block, *sorted(shapes.items()))
+
+    @property
     def table_bytes(self):
         """See `KVCodec`."""
         tables = self.key_table, self.value_table

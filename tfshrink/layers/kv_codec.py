@@ -1,6 +1,7 @@
 """What a codec of keys and values does, whatever it does it with."""
 
 import abc
+import copy
 
 from keras import ops
 
@@ -13,11 +14,16 @@ class KVCodec(abc.ABC):
         centre: `(H_kv, D)`: what is taken off each key before RoPE, where keys
             are coded after it; `None` is nothing.
         block: Tokens that are coded together.
+        tables: Dict of arrays that scores and mixes depend on, or `None`.
+        signature: What codecs have in common that differ in `tables` alone:
+            one compiled function serves them all. `None` without `tables`.
         table_bytes: Bytes of what it needs beside, once for all sequences.
     """
 
     rotated = False
     centre = None
+    signature = None
+    tables = None
     block: int
     table_bytes = 0
 
@@ -70,6 +76,12 @@ class KVCodec(abc.ABC):
         Returns:
             `(B, H_kv, R, D)` in the type of `weights`.
         """
+
+    def bound(self, tables):
+        """The same codec with other tables, which may be traced."""
+        own = copy.copy(self)
+        own.tables = tables
+        return own
 
     def create(self, batch, blocks, kv_heads, width):
         """Zeros of the shapes and types that `encode` returns.

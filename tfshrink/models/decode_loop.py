@@ -6,6 +6,7 @@ from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.ops.sampling import next_token
 
 EMPTY = -1  # in place of a token behind the end of a sequence
+PREFILL = 256  # tokens read at once: all scores of a long prompt are gigabytes
 
 
 def prefill(model, open_cache, weights, bits, tokens, pad, cache):
@@ -26,7 +27,9 @@ def prefill(model, open_cache, weights, bits, tokens, pad, cache):
     """
     store = open_cache(cache)
     count = tokens.shape[1]
-    chunk = min(store.chunk or count, count)
+    chunk = min(store.chunk or PREFILL, count)
+    if count % chunk:
+        chunk = count
 
     def run(index, cache):
         start = index * chunk
