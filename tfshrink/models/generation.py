@@ -173,6 +173,7 @@ class Generator:
                 }
             ),
         }
+        del cache  # its copies come and go with `state`
         for start in range(0, max_new_tokens, chunk):
             count = min(max_new_tokens - start, chunk)
             new, state = self.decode(
