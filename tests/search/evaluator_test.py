@@ -10,6 +10,7 @@ from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.files import sha256_file
+from tfshrink.kv_spec import KVSpec
 from tfshrink.plan import Plan
 from tfshrink.search.evaluator import Evaluation
 from tfshrink.search.evaluator import Evaluator
@@ -100,6 +101,31 @@ class EvaluatorTest(TestCase):
         self.assertEqual(again.margin, found.margin)
         self.assertEqual((again.plan.name, found.plan.name), ("again", "plan"))
 
+    def test_a_plan_with_a_cache_is_read_through_it(self):
+        own = self.evaluator
+        plan = own.uniform(8)
+        found, sizes = {}, {}
+        for text in ("identity", "int8", "int2"):
+            spec = f"{text}:block=8:window=8" if text != "identity" else text
+            kv = KVSpec.parse(spec).to_json()
+            coded = own(dataclasses.replace(plan, kv=kv))
+            found[text], sizes[text] = coded.means["jsd"], coded.cost["memory"]
+            self.assertEqual(coded.row()["kv"], spec)
+            signals = own.judge.measure(
+                plan_tensor(own.config, plan), own.codecs(kv)
+            ).signals
+            least = signals["context"].min(
+                axis=1, where=own.prompts.mask, initial=1.0
+            )
+            self.assertAllClose(
+                coded.margins["context"], least - 0.8, atol=1e-5
+            )
+        self.assertEqual(found["identity"], own(plan).means["jsd"])
+        self.assertLess(found["int8"], found["int2"])
+        self.assertGreater(sizes["identity"], sizes["int8"])
+        self.assertGreater(sizes["int8"], sizes["int2"])
+        self.assertNotIn("memory", own(plan).cost)
+
     def test_more_signals_of_the_same_model(self):
         plain = Evaluator(
             self.evaluator.candidate, self.evaluator.prompts, Requirement()
@@ -107,6 +133,7 @@ class EvaluatorTest(TestCase):
         plain.model = self.evaluator.model
         other = plain.measuring("kl")
         self.assertIs(other.model, plain.model)
+        self.assertIs(other.codecs, plain.codecs)
         self.assertIn("kl", other.more)
         self.assertNotIn("kl", plain.more)
         self.assertEqual(other.identity, plain.identity)

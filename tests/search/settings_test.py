@@ -19,7 +19,11 @@ class SearchSettingsTest(TestCase):
         ({"tokens": -1}, "`tokens` must be at least 1. Received: -1"),
         ({"f1_questions": 0}, "`f1_questions` must be at least 1"),
         ({"objectives": "bytes,margn"}, "`objectives`.*`margin`"),
-        ({"objectives": ""}, "`objectives` must name at least one of bytes"),
+        ({"objectives": ","}, "`objectives` must name at least one of bytes"),
+        ({"objectives": "memory"}, "`kv` names no codec. Received: memory"),
+        ({"kv": "pca"}, r"`kv` pca must have a rate \(4x\) or bits=3"),
+        ({"kv": "int4", "metric": "f1"}, "`metric` must not be f1.*int4"),
+        ({"kv_length": 0}, "`kv_length` must be at least 1. Received: 0"),
         ({"pruning": ".5,1"}, r"`pruning` must hold levels in \(0, 1\).*1.0"),
         ({"pruning": "0"}, r"`pruning` must hold levels in \(0, 1\).*0.0"),
         ({"pruning": "half"}, "`pruning` must be levels such as.*'half'"),
@@ -44,8 +48,20 @@ class SearchSettingsTest(TestCase):
         self.assertEqual(SearchSettings().pruning_levels, [])
 
     def test_every_objective_can_be_named(self):
-        own = SearchSettings(objectives=",".join(OBJECTIVES))
+        own = SearchSettings(objectives=",".join(OBJECTIVES), kv="int4")
         self.assertEqual(own.objective_names, list(OBJECTIVES))
+
+    def test_size_is_that_of_what_is_searched(self):
+        names = SearchSettings().objective_names
+        self.assertEqual(names, ["bytes", "margin"])
+        names = SearchSettings(kv="int4").objective_names
+        self.assertEqual(names, ["memory", "margin"])
+
+    def test_codecs_are_as_they_are_written_and_each_once(self):
+        own = SearchSettings(kv="identity, int4,pca:4x:layers=even,int4")
+        names = [str(spec) for spec in own.kv_specs]
+        self.assertEqual(names, ["identity", "int4", "pca:4x:layers=even"])
+        self.assertEqual(SearchSettings().kv_specs, [])
 
     def test_json_makes_the_same_settings(self):
         own = SearchSettings(method="greedy", bits="8,4", budget=0.5)

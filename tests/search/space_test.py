@@ -2,6 +2,7 @@ import numpy as np
 
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
+from tfshrink.kv_spec import KVSpec
 from tfshrink.models.sources import open_source
 from tfshrink.search.sensitivity import Sensitivity
 from tfshrink.search.space import FRACTIONS
@@ -46,6 +47,18 @@ class SearchSpaceTest(TestCase):
         self.assertEqual(fields["pruning"], levels[0.5])
         _, fields = own.fields(own.start + ())
         self.assertEqual(fields["pruning"], (0.0,) * 9)
+
+    def test_codecs_of_the_cache_are_one_variable(self):
+        specs = [KVSpec.parse(text) for text in ("identity", "int8", "int4")]
+        own = space(pruning=(0.5,), kv=specs)
+        self.assertLen(own, 9 + 8 + 1)
+        for level, spec in enumerate(specs):
+            _, fields = own.fields((*own.start[:-1], level))
+            self.assertEqual(fields["kv"], spec.to_json())
+        self.assertEqual(own.components()["kv", "cache"], [17])
+        self.assertTrue(np.all(np.diff(own.damage(None)[-1]) > 0))
+        own.kv_damage = [0.0, 0.002, 0.001]
+        self.assertAllClose(own.damage(None)[-1], own.kv_damage)
 
     def test_two_bits_are_not_pruned(self):
         with self.assertRaisesRegex(UserError, "grid has no zero"):

@@ -15,6 +15,8 @@ from tests.test_case import to_numpy
 from tests.training import tiny
 from tfshrink.data.prompts import Prompts
 from tfshrink.errors import UserError
+from tfshrink.layers.block_codecs import BlockCodecs
+from tfshrink.layers.int_codec import IntCodec
 from tfshrink.models.load import load_model
 from tfshrink.models.ordering import CHANNELS
 from tfshrink.models.ordering import HEADS
@@ -355,6 +357,26 @@ class KeptTest(TestCase):
         found = self.judge.measure(second)
         wanted = judge_of(self.model).measure(second)
         self.assertAllClose(found.signals, wanted.signals, atol=1e-6, rtol=1e-4)
+
+    def test_a_plan_is_kept_with_its_codecs(self):
+        codecs = BlockCodecs(
+            [IntCodec(2, 8)] * 2, window=8, sinks=2, dtype="float32"
+        )
+        first = tensor(self.model, "8")
+        second = tensor(self.model, "8,8,8,8,4,4,4,4")
+        kept = self.judge.keep(first, codecs)
+        self.assertEqual(self.blocks_of(first)[1], 2)
+        before = self.judge.blocks
+        found = self.judge.measure(second, codecs)
+        self.assertEqual(self.judge.blocks, before + 1)
+        wanted = judge_of(self.model).measure(second, codecs)
+        self.assertAllClose(found.signals, wanted.signals, atol=1e-6, rtol=1e-4)
+        plain = self.judge.measure(first).signals
+        for name in ("jsd", "attention", "context", "factual"):
+            # Nothing is coded before token 16.
+            apart = np.abs(kept.signals[name] - plain[name])
+            self.assertLess(apart[:, :16].max(), 1e-4, name)
+            self.assertGreater(apart[0, 16:].max(), 1e-3, name)
 
     def test_other_prompts_can_be_looked_at(self):
         bits = tensor(self.model, "4")

@@ -1,6 +1,7 @@
 """A decoder run block by block, at any plan and from any block on."""
 
 import collections
+import contextlib
 import functools
 
 import keras
@@ -176,6 +177,12 @@ class BlockForward:
 
     def call(self, values, weights, x, bits=None):
         """The block that `arguments` describe, inside a compiled function."""
+        with self.as_block(values, weights) as block:
+            return block(x, bits, self._rotation)[0]
+
+    @contextlib.contextmanager
+    def as_block(self, values, weights):
+        """The first block, as the one that `arguments` describe."""
         first, layers = self.model.blocks[0], []
         pairs = list(zip(first.variables, values, strict=True))
         for group, own in enumerate(weights):
@@ -184,7 +191,7 @@ class BlockForward:
                 variables = [layer.kernel, layer.bias][: len(tensors)]
                 pairs += zip(variables, tensors, strict=True)
         with variables_as(pairs), as_resolved(layers):
-            return first(x, bits, self._rotation)[0]
+            yield first
 
     def _shown(self, *arguments):
         attention, seen = self.model.blocks[0].attention, []

@@ -24,12 +24,11 @@ def streamed_hidden(model, tokens, codecs, bits=None, *, chunk=None):
         `(B, T, C)`, as `Decoder.hidden`.
     """
     batch, length = tokens.shape
-    store = KVCache(model.config, length, model.compute_dtype, codecs)
-    chunk = min(chunk or store.chunk or STEP, length)
+    chunk = min(chunk or (codecs and codecs.chunk) or STEP, length)
     count = -(-length // chunk)
     tokens = ops.pad(tokens, [(0, 0), (0, count * chunk - length)])
-    if codecs is None and count * chunk > length:
-        store = KVCache(model.config, count * chunk, model.compute_dtype)
+    # Blocks without a codec hold the last step whole.
+    store = KVCache(model.config, count * chunk, model.compute_dtype, codecs)
     pad = ops.zeros((batch,), "int32")
     shape = (batch, count * chunk, model.config.width)
     hidden = ops.zeros(shape, model.compute_dtype)

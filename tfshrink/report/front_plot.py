@@ -4,6 +4,8 @@ from tfshrink.report.figure import figure
 
 LABELS = {
     "bytes": "MB",
+    "kv_bytes": "MB of the K/V cache",
+    "memory": "MB of weights and K/V cache",
     "scaled_flops": "TOGGLE's cost, MFLOPs a token",
     "bit_operations": "10⁹ bit-operations a token",
     "latency": "ms a token",
@@ -13,6 +15,8 @@ LABELS = {
 }
 SCALES = {
     "bytes": 1e-6,
+    "kv_bytes": 1e-6,
+    "memory": 1e-6,
     "scaled_flops": 1e-6,
     "bit_operations": 1e-9,
     "latency": 1e3,

@@ -21,6 +21,8 @@ SEARCH_COLUMNS = {
     "effective_bits": "bits",
     "bytes": "MB",
     "compression": "smaller",
+    "kv": "K/V cache",
+    "kv_bytes": "K/V MB",
     "cost_ratio": "cheaper",
     "margin": "margin",
     "satisfied_share": "prompts satisfied",
@@ -118,22 +120,19 @@ def _search(path, values):
             "No plan satisfied the requirement on every prompt: these violate "
             "it least."
         )
+    used = _used(SEARCH_COLUMNS, plans)
     return {
         "title": f"Search: {values['model']} ({path.parent.name})",
         "lines": lines,
         "figures": _figures(path.with_name("front.png"), "All judged plans"),
-        "tables": [_table("Front", plans, SEARCH_COLUMNS, SEARCH_FORMATS)],
+        "tables": [_table("Front", plans, used, SEARCH_FORMATS)],
         "command": values["command"],
     }
 
 
 def _results(path, values):
     rows = table_rows(values)
-    used = {
-        key: heading
-        for key, heading in COLUMNS.items()
-        if any(row.get(key) is not None for row in rows)
-    }
+    used = _used(COLUMNS, rows)
     text = values.get("protocol", {}).get("describe")
     return {
         "title": f"Plans: {values['model']} ({path.parent.name})",
@@ -232,6 +231,15 @@ MAKERS = {
     "names": _sensitivity,
     "reference": _results,
 }
+
+
+def _used(columns, rows):
+    """The columns that some row has a value of."""
+    return {
+        key: heading
+        for key, heading in columns.items()
+        if any(row.get(key) is not None for row in rows)
+    }
 
 
 def _table(caption, rows, columns, formats):

@@ -19,6 +19,8 @@ from tfshrink.files import write_json
 from tfshrink.models.load import load_model
 from tfshrink.plan import Plan
 from tfshrink.search.evaluator import run_identity
+from tfshrink.search.plan_codecs import PlanCodecs
+from tfshrink.search.settings import KV_LENGTH
 from tfshrink.stl.certificate import certificate
 from tfshrink.stl.certificate import Verdict
 from tfshrink.stl.logit_judge import check_shown
@@ -46,6 +48,7 @@ def certify(
     prompts=300,
     confidence=0.95,
     stream=False,
+    kv_length=KV_LENGTH,
     output_file=FILE,
     dry_run=False,
 ):
@@ -61,6 +64,8 @@ def certify(
         confidence: With which all bounds hold together.
         stream: Holds one block of a `model` in memory at a time, for models
             that do not fit.
+        kv_length: Cached tokens that the rates of K/V codecs are of; prompts
+            are read through the cache of a plan that names one.
         output_file: JSON file that takes the certificate.
         dry_run: Judges one part of the prompts, writes nothing.
 
@@ -98,6 +103,9 @@ def certify(
     requirement.check_lengths(text.lengths)
     if dry_run:
         text = text[:PART]
+    codecs = PlanCodecs(candidate, text.lengths, kv_length)
+    for plan in candidate.plans:
+        codecs.check(plan.kv)
     if stream:
         _check_stream(subject, plans, artifact)
     judges = [
@@ -108,7 +116,7 @@ def certify(
         verdicts = _streamed(subject, candidate, requirement, text)
     else:
         if plans:
-            judges += _plan_judges(subject, candidate, requirement)
+            judges += _plan_judges(subject, candidate, requirement, codecs)
         model = load_model(source, dtype=subject.dtype)
         verdicts = _judged(judges, model, text)
     found = certificate(
@@ -196,8 +204,9 @@ def _plan_identity(plan):
 class _PlanJudges:
     """Plans of one model, judged part by part of the prompts."""
 
-    def __init__(self, model, requirement):
+    def __init__(self, model, requirement, codecs):
         self.model = model
+        self.codecs = codecs
         self.more = requirement.signals
         self._judge = self._part = None
 
@@ -209,18 +218,21 @@ class _PlanJudges:
             self._judge.look_at(part, reference)
         self._part = part
         bits = plan_tensor(self.model.config, plan)
-        return self._judge.measure(bits).signals
+        return self._judge.measure(bits, self.codecs(plan.kv)).signals
 
 
-def _plan_judges(subject, candidate, requirement):
+def _plan_judges(subject, candidate, requirement, codecs):
     """`(Verdict, Requirement, function)`s of plans.
 
     The function takes prompts and reference and returns signals.
     """
-    judges = _PlanJudges(candidate.load(subject.dtype), requirement)
-    for plan in candidate.plans:
+    # Before the model: to open a codec may load one.
+    costs = [codecs.cost(plan) for plan in candidate.plans]
+    model = candidate.load(subject.dtype)
+    judges = _PlanJudges(model, requirement, codecs)
+    for plan, cost in zip(candidate.plans, costs, strict=True):
         yield (
-            Verdict(plan.name, _plan_identity(plan)),
+            Verdict(plan.name, {**_plan_identity(plan), **cost}),
             requirement,
             functools.partial(judges.signals, plan),
         )

@@ -6,7 +6,6 @@ import pathlib
 
 import numpy as np
 
-from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.files import cache_folder
@@ -14,12 +13,14 @@ from tfshrink.files import sha256_file
 from tfshrink.files import sha256_json
 from tfshrink.models.run import FINAL
 from tfshrink.plan import Plan
+from tfshrink.search.plan_codecs import PlanCodecs
+from tfshrink.search.settings import KV_LENGTH
 from tfshrink.stl.plan_judge import check_observable
 from tfshrink.stl.plan_judge import PlanJudge
 from tfshrink.stl.reference import reference_run
 from tfshrink.structure import plan_tensor
 
-COSTS = ("bytes", "scaled_flops", "bit_operations")
+COSTS = ("bytes", "memory", "scaled_flops", "bit_operations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Evaluation:
 
     Args:
         plan: `Plan`.
-        cost: Dict of `plan_cost`.
+        cost: Dict of `Evaluator.cost`.
         margins: Dict of property to margins `(N,)`, one a prompt.
         means: Means over all tokens, as `Judgement.means`.
     """
@@ -99,9 +100,12 @@ class Evaluator:
         more: Further signals to measure, as in `PlanJudge`.
         scales: How the scales of a model without a run were fitted; only told.
         cache: Folder of reference runs; `None` is the cache folder.
+        kv_length: Cached tokens that the K/V codecs of plans are priced at.
 
     Attributes:
         count: Plans that were run.
+        codecs: `PlanCodecs`: prompts are read through the cache of a plan that
+            names one.
 
     Example:
         >>> evaluator = Evaluator(candidate, prompts, Requirement())
@@ -118,6 +122,7 @@ class Evaluator:
         more=(),
         scales=None,
         cache=None,
+        kv_length=KV_LENGTH,
     ):
         check_observable(requirement)
         requirement.check_lengths(prompts.lengths)
@@ -129,6 +134,7 @@ class Evaluator:
         self.scales = scales
         self.more = tuple({*more, *requirement.signals})
         self.cache = cache or cache_folder() / "references"
+        self.codecs = PlanCodecs(candidate, prompts.lengths, kv_length)
         self.count = 0
         self._known = {}
 
@@ -166,7 +172,7 @@ class Evaluator:
             scales=self.scales,
             cache=self.cache,
         )
-        other.model = self.model
+        other.model, other.codecs = self.model, self.codecs
         return other
 
     def plan(self, bits, **fields):
@@ -174,7 +180,7 @@ class Evaluator:
 
         Args:
             bits: One bit-width a layer group.
-            **fields: `pruning`, `heads`, `channels`, `name`.
+            **fields: `pruning`, `heads`, `channels`, `kv`, `name`.
         """
         precision = self.candidate.precision
         return Plan(
@@ -207,8 +213,17 @@ class Evaluator:
         }
 
     def cost(self, plan):
-        """`plan_cost` at the prompts' length, before anything is run."""
-        return self.candidate.cost(plan, self.prompts.tokens.shape[1])
+        """`plan_cost` at the prompts' length, before anything is run.
+
+        A plan with a `kv` has the cost of that beside (`PlanCodecs.cost`), and
+        `memory`: bytes of the weights, one sequence's cache and its bases.
+        """
+        cost = self.candidate.cost(plan, self.prompts.tokens.shape[1])
+        cache = self.codecs.cost(plan)
+        if cache:
+            parts = cost["bytes"], cache["kv_bytes"], cache["kv_table_bytes"]
+            cost = {**cost, **cache, "memory": sum(parts)}
+        return cost
 
     @property
     def reference_cost(self):
@@ -232,14 +247,10 @@ class Evaluator:
         if plan.hash in self._known and not keep:
             known = self._known[plan.hash]
             return dataclasses.replace(known, plan=plan)
-        if plan.kv:
-            raise UserError(
-                f"`plan` {plan.name} must not set kv: bin/evaluate --kv judges "
-                f"it. Received: {plan.kv}"
-            )
+        codecs = self.codecs(plan.kv)  # before the model: they may load one
         bits = plan_tensor(self.config, plan)
         measure = self.judge.keep if keep else self.judge.measure
-        found = self.evaluation(plan, measure(bits))
+        found = self.evaluation(plan, measure(bits, codecs))
         self.count += 1
         self._known[plan.hash] = found
         return found

@@ -28,7 +28,7 @@ def progressive(problem):
         return None
     state = _State(problem, problem.space.start)
     components = problem.space.components()
-    for stage in ("bits", "pruning", "channels", "heads"):
+    for stage in ("bits", "pruning", "channels", "heads", "kv"):
         own = [places for key, places in components.items() if key[0] == stage]
         for places in own:
             state.compress(places)

@@ -113,6 +113,8 @@ def search(
     if not skip_sensitivity and known is None:
         known = _measured(problem, folder)
     problem.sensitivity = known
+    if settings.kv_specs:
+        problem.space.kv_damage = _kv_damage(problem)
     tokens = int(problem.evaluator.prompts.lengths.sum())
     with progress_bar(settings.method, settings.iterations) as show:
         problem.progress = lambda done: show(done, done * tokens)
@@ -127,11 +129,14 @@ def prepare(subject, settings):
     bits = settings.widths("bits", inside)
     outer = settings.widths("embedding_bits", outside)
     candidate = subject.candidate(_structure(settings, sorted({*bits, *outer})))
-    more = ("kl",) if "kl" in settings.objective_names else ()
+    more = ("kl",) if "kl" in settings.objective_names or settings.kv else ()
     own = dataclasses.replace(
         subject, prompts=settings.prompts, tokens=settings.tokens
     )
-    evaluator = own.evaluator(candidate, more=more)
+    evaluator = own.evaluator(
+        candidate, more=more, kv_length=settings.kv_length
+    )
+    kv = _least_compressed_first(evaluator, settings.kv_specs)
     scope = None
     if settings.pruning_scope == "global":
         scope = lambda level: global_levels(evaluator.model, level)  # noqa: E731
@@ -142,6 +147,7 @@ def prepare(subject, settings):
         pruning=settings.pruning_levels,
         scope=scope,
         structured=settings.structured,
+        kv=kv,
     )
     return Problem(
         evaluator, space, settings, scores=score_functions(evaluator, settings)
@@ -152,6 +158,30 @@ def _structure(settings, widths):
     """Plans that need all that the search may ask of the model."""
     removing = ":heads=.5:channels=.5" if settings.structured else ""
     return ";".join(f"{bits}{removing}" for bits in widths)
+
+
+def _cached(evaluator, spec):
+    """The plan of full precision with a codec of the K/V cache."""
+    return dataclasses.replace(evaluator.uniform(16), kv=spec.to_json())
+
+
+def _least_compressed_first(evaluator, specs):
+    """Codecs by the bytes of their caches, once all can be judged."""
+    for spec in specs:
+        evaluator.codecs.check(spec.to_json())
+    return sorted(
+        specs,
+        key=lambda spec: -evaluator.cost(_cached(evaluator, spec))["kv_bytes"],
+    )
+
+
+def _kv_damage(problem):
+    """What each codec of the K/V cache costs by itself, in nats."""
+    evaluator = problem.evaluator
+    return [
+        max(0.0, evaluator(_cached(evaluator, spec)).means["kl"])
+        for spec in problem.space.variables[-1].options
+    ]
 
 
 def _known_sensitivity(subject, evaluator, path):
@@ -201,10 +231,13 @@ def _measured(problem, folder):
 def predicted_seconds(subject, settings):
     """How long a search will take, from one plan that is judged."""
     problem = prepare(subject, settings)
-    evaluator = problem.evaluator
-    evaluator.judge.measure(None)
+    evaluator, codecs = problem.evaluator, None
+    if settings.kv_specs:
+        most = problem.space.variables[-1].options[-1]
+        codecs = evaluator.codecs(most.to_json())
+    evaluator.judge.measure(None, codecs)  # compiles
     start = time.monotonic()
-    evaluator.judge.measure(None)
+    evaluator.judge.measure(None, codecs)
     once = time.monotonic() - start
     bits = [v.options for v in problem.space.variables if v.kind == "bits"]
     widths = {b for options in bits for b in options}

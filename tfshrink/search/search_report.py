@@ -14,6 +14,8 @@ COLUMNS = {
     "effective_bits": "bits",
     "bytes": "MB",
     "compression": "smaller",
+    "kv": "K/V cache",
+    "kv_bytes": "K/V MB",
     "cost_ratio": "cheaper",
     "margin": "margin",
     "satisfied_share": "prompts",
@@ -23,6 +25,7 @@ COLUMNS = {
 }
 FORMATS = {
     "bytes": lambda value: f"{value / 1e6:.1f}",
+    "kv_bytes": lambda value: f"{value / 1e6:.1f}",
     "effective_bits": ".2f",
     "compression": lambda value: f"{value:.2f}x",
     "cost_ratio": lambda value: f"{value:.2f}x",
@@ -93,6 +96,8 @@ def print_search(results, folder, subject):
         f"{results['seconds']:.0f} s. `smaller` and `cheaper` are against 16 "
         "bits, perplexity against full precision."
     )
+    if any(row.get("kv") for row in rows):
+        print(_about_cache(rows))
     relaxed = [
         f"{row['relax']:.0%}: {row['bytes'] / 1e6:.1f} MB"
         for row in own["relaxed"]
@@ -111,7 +116,20 @@ def print_search(results, folder, subject):
     target = f"--workdir={subject.workdir}"
     if not subject.workdir:
         target = f"--model={subject.model} --group={subject.group}"
+    if best.kv:
+        length = rows[0]["kv_length"]
+        target += f" --tokens={subject.tokens} --kv_length={length}"
     print(f"Next: bin/certify {target} --plan={folder}/plans/{best.name}.json")
+
+
+def _about_cache(rows):
+    """One line: what bytes of a cache are of, and who sees it coded."""
+    seen = max(row["kv_seen"] for row in rows)
+    return (
+        f"A K/V cache is of one sequence of {rows[0]['kv_length']:,} tokens. "
+        f"Of the prompts' tokens {seen:.0%} see others coded: what stands in "
+        "front of them says nothing of codecs."
+    )
 
 
 def _columns(rows):
@@ -190,6 +208,11 @@ def print_certificate(found, path, dry_run=False):
     for plan in found["plans"]:
         if "formula" in plan:
             print(f"{plan['name']}, seen from outside: {plan['formula']}.")
+        if "kv" in plan:
+            print(
+                f"{plan['name']}: {plan['kv_seen']:.0%} of the prompts' tokens "
+                f"see others coded by {plan['kv']}."
+            )
         for row in plan["worst"][:2]:
             text = " ".join(row["text"].split())
             print(f"{plan['name']}, prompt {row['prompt']}: {row['why']}")

@@ -4,14 +4,18 @@ import dataclasses
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.kv_spec import KVSpec
 from tfshrink.plan_checks import check_bits
 
 METHODS = ("greedy", "pareto", "progressive")
 METRICS = ("f1", "perplexity", "stl")
 SCOPES = ("global", "layer")
 SAMPLERS = ("gp", "nsga2", "random", "tpe")
+KV_LENGTH = 2048  # cached tokens that codecs are rated and priced at
 OBJECTIVES = {
     "bytes": "what ships, bytes",
+    "kv_bytes": "K/V cache of one sequence of --kv_length tokens, bytes",
+    "memory": "the two and the bases of the codec together, bytes",
     "scaled_flops": "TOGGLE's cost a token: FLOPs x bits/16 x what is kept",
     "bit_operations": "MACs x bits of both operands, a token",
     "latency": "seconds a decoded token, from measured times of its products",
@@ -19,6 +23,7 @@ OBJECTIVES = {
     "kl": "mean divergence from the reference, nats",
     "perplexity": "of the prompts",
 }
+OF_CACHE = ("kv_bytes", "memory")  # objectives of plans that name a cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,13 +41,18 @@ class SearchSettings:
         pruning_scope: `layer` chooses a level for each layer group, `global`
             one threshold of magnitude for all.
         structured: Whether heads and MLP channels may go.
+        kv: Codecs of the K/V cache to choose from, comma-separated
+            (`KVSpec.parse`); empty leaves the cache out of it.
+        kv_length: Cached tokens that their rates and bytes are of; where the
+            model's context is shorter, that.
         metric: What greedy and progressive hold to: `stl`, `perplexity` or
             `f1`.
         budget: Of the metric: the least margin, the share by which perplexity
             may rise, or the points that F1 may fall.
         f1_data: SQuAD through TFDS, or its official JSON file, for `f1`.
         f1_questions: Questions of it.
-        objectives: What pareto makes small, comma-separated, of `OBJECTIVES`.
+        objectives: What pareto makes small, comma-separated, of `OBJECTIVES`;
+            empty is bytes,margin, with `kv` memory,margin.
         sampler: How pareto proposes plans, one of `SAMPLERS`.
         seeds: Plans of a knapsack that pareto begins with.
         prompts: Prompts that plans are judged on.
@@ -57,11 +67,13 @@ class SearchSettings:
     pruning: str = ""
     pruning_scope: str = "layer"
     structured: bool = False
+    kv: str = ""
+    kv_length: int = KV_LENGTH
     metric: str = "stl"
     budget: float = 0.0
     f1_data: str = "squad"
     f1_questions: int = 48
-    objectives: str = "bytes,margin"
+    objectives: str = ""
     sampler: str = "nsga2"
     seeds: int = 24
     prompts: int = 16
@@ -78,7 +90,8 @@ class SearchSettings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise unknown_choice(name, getattr(self, name), allowed)
-        for name in ("iterations", "prompts", "tokens", "f1_questions"):
+        counts = "iterations", "prompts", "tokens", "f1_questions", "kv_length"
+        for name in counts:
             if getattr(self, name) < 1:
                 raise UserError(
                     f"`{name}` must be at least 1. "
@@ -91,6 +104,17 @@ class SearchSettings:
             raise UserError(
                 f"`objectives` must name at least one of "
                 f"{', '.join(OBJECTIVES)}. Received: none"
+            )
+        missing = [n for n in self.objective_names if n in OF_CACHE]
+        if missing and not self.kv_specs:
+            raise UserError(
+                "`objectives` must not name what is of the K/V cache where "
+                f"`kv` names no codec. Received: {', '.join(missing)}"
+            )
+        if self.kv_specs and self.metric == "f1":
+            raise UserError(
+                "`metric` must not be f1 where `kv` names codecs: answers are "
+                f"made with the exact cache. Received: {self.kv}"
             )
         for level in self.pruning_levels:
             if not 0.0 < level < 1.0:
@@ -127,7 +151,15 @@ class SearchSettings:
     @property
     def objective_names(self):
         """The objectives, as a list."""
-        return [name for name in self.objectives.split(",") if name]
+        default = "memory,margin" if self.kv_specs else "bytes,margin"
+        names = (self.objectives or default).split(",")
+        return [name for name in names if name]
+
+    @property
+    def kv_specs(self):
+        """The `KVSpec`s of `kv`, each once."""
+        parts = [part for part in self.kv.split(",") if part.strip()]
+        return list(dict.fromkeys(map(KVSpec.parse, parts)))
 
     def to_json(self):
         """Returns a plain dict."""

@@ -10,6 +10,7 @@ from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
 
 FRACTIONS = (0.0, 0.1, 0.2, 0.34)  # of channels, and of heads, that may go
+KV_GUESS = 0.01  # nats from one codec of the K/V cache to the next
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Variable:
     """One thing to choose.
 
     Args:
-        kind: `"bits"`, `"pruning"`, `"heads"` or `"channels"`.
-        place: The layer group, or block, that it is of.
+        kind: `"bits"`, `"pruning"`, `"heads"`, `"channels"` or `"kv"`.
+        place: The layer group, or block, that it is of; `"cache"`.
         options: Values, the least compressed first.
     """
 
@@ -44,6 +45,11 @@ class SearchSpace:
         scope: Function of a level to the levels of all groups, which makes one
             variable of them; `None` is one variable a group.
         structured: Whether heads and channels are variables too.
+        kv: `KVSpec`s of the K/V cache, one variable; none leaves it out.
+
+    Attributes:
+        kv_damage: What each of these costs by itself, in nats: a guess until
+            somebody measures it.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class SearchSpace:
         pruning=(),
         scope=None,
         structured=False,
+        kv=(),
     ):
         self.config = config
         self._levels = {}  # of all groups, by the one level of a global scope
@@ -85,6 +92,9 @@ class SearchSpace:
                 for kind in ("heads", "channels")
                 for index in range(config.layers)
             ]
+        self.kv_damage = KV_GUESS * np.arange(len(kv))
+        if kv:
+            self.variables.append(Variable("kv", "cache", tuple(kv)))
 
     def __len__(self):
         return len(self.variables)
@@ -100,6 +110,8 @@ class SearchSpace:
         for variable, level in zip(self.variables, point, strict=True):
             chosen.setdefault(variable.kind, []).append(variable.options[level])
         bits = chosen.pop("bits")
+        if "kv" in chosen:
+            chosen["kv"] = chosen["kv"][0].to_json()
         if self._levels:
             chosen["pruning"] = self._levels[chosen["pruning"][0]]
         elif "pruning" in chosen:
@@ -145,6 +157,9 @@ class SearchSpace:
                 known[key] = max(0.0, row["kl"])
         found = []
         for one in self.variables:
+            if one.kind == "kv":
+                found.append(np.asarray(self.kv_damage))
+                continue
             own = []
             for option in one.options:
                 if one.kind == "bits":

@@ -118,8 +118,14 @@ class Subject:
             data, tokenizer, split=split, count=count, length=self.tokens
         )
 
-    def evaluator(self, candidate, *, split="search", more=()):
-        """The `Evaluator` of a candidate on a split."""
+    def evaluator(self, candidate, *, split="search", **options):
+        """The `Evaluator` of a candidate on a split.
+
+        Args:
+            candidate: `Candidate`.
+            split: As in `load_prompts`.
+            **options: `more` and `kv_length` of `Evaluator`.
+        """
         from tfshrink.search.evaluator import Evaluator
 
         tokenizer = candidate.source.tokenizer()
@@ -128,6 +134,6 @@ class Subject:
             self.load_prompts(tokenizer, split),
             self.requirement(),
             dtype=self.dtype,
-            more=more,
             scales=None if self.workdir else self.scales,
+            **options,
         )

@@ -9,6 +9,7 @@ from tfshrink import backend
 from tfshrink.errors import UserError
 from tfshrink.layer_groups import BLOCK_GROUPS
 from tfshrink.models.block_forward import BlockForward
+from tfshrink.models.coded_blocks import CodedBlocks
 from tfshrink.models.ordering import HEADS
 from tfshrink.ops import divergence
 
@@ -76,6 +77,7 @@ class PlanJudge:
         self._top = TOP in more
         self.blocks = 0
         self.forward = BlockForward(model, prompts.tokens.shape[1])
+        self._coded = {}  # `CodedBlocks` by codecs
         self._score = backend.Compiled(self._scores)
         self._cosine = backend.Compiled(divergence.cosine)
         self.look_at(prompts, reference)
@@ -136,36 +138,38 @@ class PlanJudge:
                 {name: ops.convert_to_numpy(x) for name, x in known.items()},
             )
 
-    def measure(self, bits=None):
+    def measure(self, bits=None, codecs=None):
         """Judges one plan.
 
         Args:
             bits: As `structure.plan_tensor` makes them; `None` is the model
                 in full precision.
+            codecs: `BlockCodecs` of the K/V cache that the prompts are read
+                through, compiled once; `None` is a plain forward pass.
 
         Returns:
             `Judgement`.
         """
-        judgement, states, cosines = self._run(bits)
-        self._last = (_rows(bits, self.model), states, cosines)
+        judgement, states, cosines = self._run(bits, codecs)
+        self._last = (_rows(bits, self.model), codecs, states, cosines)
         return judgement
 
     def adopt(self):
         """Keeps what went into each block of the last plan."""
         self._kept = self._last
 
-    def keep(self, bits=None):
+    def keep(self, bits=None, codecs=None):
         """Judges a plan and keeps what went into each of its blocks."""
         self._kept = None
-        judgement = self.measure(bits)
+        judgement = self.measure(bits, codecs)
         self.adopt()
         return judgement
 
-    def _run(self, bits):
-        states, cosines, first = self._beginning(bits)
-        x = states[first]
+    def _run(self, bits, codecs):
+        states, cosines, first = self._beginning(bits, codecs)
+        x, forward = states[first], self._forward(codecs)
         for index in range(first, len(self.model.blocks)):
-            x, cosine = self.forward.block_and_cosine(
+            x, cosine = forward.block_and_cosine(
                 index, x, self._maps[index], bits
             )
             states.append(x)
@@ -181,10 +185,18 @@ class PlanJudge:
         own = Judgement(signals, np.asarray(self.prompts.lengths), attention)
         return own, states, cosines
 
-    def _beginning(self, bits):
+    def _forward(self, codecs):
+        """What runs blocks: as they are, or with coded keys and values."""
+        if codecs is None:
+            return self.forward
+        if codecs not in self._coded:
+            self._coded[codecs] = CodedBlocks(self.forward, codecs)
+        return self._coded[codecs]
+
+    def _beginning(self, bits, codecs):
         """What goes into the first blocks, and the first that must run."""
-        if self._kept is not None:
-            rows, states, cosines = self._kept
+        if self._kept is not None and self._kept[1] is codecs:
+            rows, _, states, cosines = self._kept
             own = _rows(bits, self.model)
             count = len(BLOCK_GROUPS) * len(self.model.blocks)
             differs = np.any(own != rows, axis=1)

@@ -38,7 +38,7 @@ def streamed_signals(
     Args:
         source: `Source`.
         precision: `PrecisionConfig` without adapters or banks.
-        plans: List of `Plan` that remove nothing.
+        plans: List of `Plan` that remove nothing and name no K/V cache.
         prompts: `Prompts`.
         dtype: Compute type.
         scales: How scales are fitted: `"mse"` or `"rtn"`.
@@ -49,12 +49,19 @@ def streamed_signals(
         `context`, `factual`, `max_probability_deviation` and `nats`.
 
     Raises:
-        UserError: A plan removes parts, for which all blocks must be sorted.
+        UserError: A plan removes parts, for which all blocks must be sorted, or
+            codes keys and values, for which they must be measured.
     """
     if any(plan.removes for plan in plans):
         raise UserError(
             "`plan` must remove nothing where blocks are streamed. Received: "
             f"{', '.join(plan.name for plan in plans if plan.removes)}"
+        )
+    coded = [plan.name for plan in plans if plan.kv]
+    if coded:
+        raise UserError(
+            "`plan` must set no kv where blocks are streamed. "
+            f"Received: {', '.join(coded)}"
         )
     run = _Stream(source.config, precision, plans, prompts, dtype, scales)
     for name, value in source.weights():
