@@ -28,6 +28,7 @@ class WatchedKV:
         self.kind = ("watched", *cache.kind)
         self.chunk = cache.chunk
         self._watching = copy.copy(cache)
+        self._watching.kind = self.kind  # no compiled function of the other's
         self._watching.codec = copy.copy(cache.codec)
         self._watching.codec.mix = self._by_column
 
