@@ -1,20 +1,26 @@
+from unittest import mock
+
 import numpy as np
 from absl.testing import parameterized
 from keras import ops
 
 from tests.layers.kv_stubs import Lossless
+from tests.layers.kv_stubs import statistics
 from tests.layers.layer_inputs import LLAMA
 from tests.models.effective_weights_test import model
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tests.training import tiny
 from tfshrink import backend
+from tfshrink.kv_spec import KVSpec
 from tfshrink.layers.block_codecs import BlockCodecs
 from tfshrink.layers.coded_kv import CodedKV
 from tfshrink.layers.int_codec import IntCodec
 from tfshrink.layers.watched_kv import WatchedKV
+from tfshrink.models import kv_codecs
 from tfshrink.models.block_forward import BlockForward
 from tfshrink.models.coded_blocks import CodedBlocks
+from tfshrink.models.sources import open_source
 from tfshrink.models.streaming import streamed_hidden
 from tfshrink.structure import plan_tensor
 
@@ -87,6 +93,23 @@ class CodedBlocksTest(TestCase):
             bits = plan_tensor(own.config, tiny.plans(name)[0])
             hidden(coded, TOKENS, bits)
         self.assertEqual(coded.traces, 2)
+
+    def test_a_prompt_alone_is_as_one_of_two(self):
+        own = model("tiny")
+        config = own.config
+        spec = KVSpec.parse("pca:bits=4:block=8:window=5:rotated=true")
+        numbers = config.kv_heads * config.head_dim
+        known = statistics(config.layers, numbers, config.kv_heads)
+        with mock.patch.object(kv_codecs, "load_statistics", lambda _: known):
+            codecs = kv_codecs.open_codecs(spec, open_source("tiny"), 64)
+        forward = BlockForward(own, TOKENS.shape[1])
+        coded = CodedBlocks(forward, codecs)
+        both = forward.embed(TOKENS)
+        _, maps = forward.block_and_maps(0, both)
+        wanted = coded.block_and_cosine(0, both, maps)
+        found = coded.block_and_cosine(0, both[:1], maps[:1])
+        for own, other in zip(found, wanted, strict=True):
+            self.assertAllClose(own[0], other[0], atol=1e-4)
 
 
 class WatchedKVTest(TestCase):
