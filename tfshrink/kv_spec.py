@@ -14,10 +14,14 @@ CODECS = {
     "int2": "the same at 2 bits",
     "dct": "cosines along time, gains of their own in each block",
     "pswf": "prolate sequences (DPSS) along time, the same",
+    "channel": "cosines across the channels of a head, some kept",
     "pca": "principal components of all heads, bits by error (calibrated)",
 }
-RATED = ("dct", "pca", "pswf")  # those that take a rate
+RATED = ("channel", "dct", "pca", "pswf")  # those that take a rate
 LAYERS = ("all", "first_half", "second_half", "even", "odd")
+METHODS = ("per_vector", "layer_wise")  # of `channel`
+SELECTS = ("topk", "lowpass")
+RATED_LENGTH = 2048  # cached tokens of a rate where nothing else says
 WIDE = 6.0  # from this rate on the exact part is int8
 
 
@@ -36,7 +40,14 @@ class KVSpec:
         sinks: First tokens that stay exact.
         exact: Bits of the exact part, 16 or 8; `None` is 16, and 8 from a rate
             of 6 on.
+        length: Cached tokens that the rate is of; `None` is as many as the
+            cache in use may hold.
         rotated: Whether keys are coded after RoPE (dct, pswf, pca).
+        method: Of `channel`: which coefficients stay is decided for each vector
+            (`"per_vector"`, the default) or for a whole block of tokens
+            (`"layer_wise"`).
+        select: Of `channel`: the largest coefficients stay (`"topk"`, the
+            default) or the first (`"lowpass"`).
         layers: One of `LAYERS`, or block numbers such as `"0,1,2"`; the others
             keep everything.
 
@@ -55,7 +66,10 @@ class KVSpec:
     window: int = 64
     sinks: int = 4
     exact: int | None = None
+    length: int | None = None
     rotated: bool = False
+    method: str | None = None
+    select: str | None = None
     layers: str = "all"
 
     def __post_init__(self):
@@ -70,6 +84,8 @@ class KVSpec:
                 f"Received: {given or 'none'}"
             )
         least = {"block": 8, "window": 0, "sinks": 0}
+        if self.length is not None:
+            least["length"] = 1
         for name, low in least.items():
             value = getattr(self, name)
             whole = isinstance(value, numbers.Integral)
@@ -87,6 +103,17 @@ class KVSpec:
             raise UserError(
                 f"`kv` exact must be 8 or 16 bits. Received: {self.exact!r}"
             )
+        for name, choices in (("method", METHODS), ("select", SELECTS)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.codec != "channel":
+                raise UserError(
+                    f"`kv` {name} must be left out but for channel. "
+                    f"Received: {self.codec} with {value!r}"
+                )
+            if value not in choices:
+                raise unknown_choice(f"kv {name}", value, choices)
         self._check_layers()
 
     def _check_layers(self):
@@ -185,6 +212,9 @@ KINDS = {
     "window": int,
     "sinks": int,
     "exact": int,
+    "length": int,
     "rotated": lambda text: {"true": True, "false": False}[text.lower()],
+    "method": str,
+    "select": str,
     "layers": str,
 }

@@ -79,9 +79,17 @@ class PartsTest(TestCase):
     def test_rated_codecs_get_each_rate_and_others_their_own(self):
         names = [str(spec) for spec in suite_specs(["all"], [0.5, 0.75])]
         self.assertEqual(names[0], "identity")
-        for name in ("int2", "dct:2x", "dct:4x", "pca:2x", "pca:4x"):
+        across = "channel:4x:method=layer_wise"
+        for name in ("int2", "dct:2x", "dct:4x", "pca:2x", "pca:4x", across):
             self.assertIn(name, names)
         self.assertLen(set(names), len(names))
+
+    def test_a_method_alone_is_of_the_transform_across_channels(self):
+        specs = suite_specs(["per_vector", "int4"], [0.75])
+        self.assertEqual(
+            [str(spec) for spec in specs],
+            ["identity", "channel:4x:method=per_vector", "int4"],
+        )
 
     @parameterized.parameters(
         ({"method": ["dtc"]}, "Did you mean `dct`"),

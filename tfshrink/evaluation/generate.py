@@ -6,12 +6,12 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.kv_spec import KVSpec
+from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.models.kv_codecs import check_spec
 from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.structure import plan_tensor
 
 _FULL = "32"  # the plan of full precision
-RATED = 2048  # tokens that the rate of a K/V codec is of, at least
 
 
 def generate(
@@ -133,7 +133,7 @@ def _spec(candidate, kv, max_new_tokens):
 
 def _rated_length(candidate, tokens):
     """The cached length that a rate is of."""
-    return max(tokens, min(RATED, candidate.source.config.context))
+    return max(tokens, min(RATED_LENGTH, candidate.source.config.context))
 
 
 def _generator(candidate, plan, dtype):

@@ -12,12 +12,14 @@ from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.kv_cost import kv_cost
+from tfshrink.evaluation.kv_error import KVError
 from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.evaluation.quality_meter import QualityMeter
 from tfshrink.kv_spec import CODECS
 from tfshrink.kv_spec import KVSpec
+from tfshrink.kv_spec import METHODS
 from tfshrink.kv_spec import RATED
 from tfshrink.models.kv_codecs import check_spec
 from tfshrink.models.kv_codecs import open_codecs
@@ -65,11 +67,12 @@ def kv_suite(
 
     Returns:
         Dict with `rows`, one a codec and rate, the exact cache first:
-        `perplexity` over the second half of each window, `copied` (share of
-        tokens of an earlier passage that are said again), `agreement` (share
-        of greedy tokens like the exact cache's, by place), `bleu` (of greedy
-        text, the exact cache's as reference), `tokens_per_second`
-        of decoding behind the context, and `kv_cost`.
+        `perplexity` over the second half of each window, `KVError` over that
+        of the first, `copied` (share of tokens of an earlier passage that are
+        said again), `agreement` (share of greedy tokens like the exact
+        cache's, by place), `bleu` (of greedy text, the exact cache's as
+        reference), `tokens_per_second` of decoding behind the context, and
+        `kv_cost`.
 
     Raises:
         UserError: Anything the arguments got wrong.
@@ -119,11 +122,15 @@ def kv_suite(
 
 
 def suite_specs(method, compression, layers="all"):
-    """The `KVSpec`s of codecs at fractions to remove, the exact one first."""
-    names = list(CODECS) if "all" in method else list(method)
+    """The `KVSpec`s of codecs at fractions to remove, the exact one first.
+
+    The two methods of `channel` are codecs of their own here.
+    """
+    choices = [name for name in CODECS if name != "channel"] + list(METHODS)
+    names = choices if "all" in method else list(method)
     for name in names:
-        if name not in CODECS:
-            raise unknown_choice("method", name, [*CODECS, "all"])
+        if name not in [*choices, "channel"]:
+            raise unknown_choice("method", name, [*choices, "channel", "all"])
     for value in compression:
         if not 0.0 < value < 1.0:
             raise UserError(
@@ -132,9 +139,12 @@ def suite_specs(method, compression, layers="all"):
             )
     found = [KVSpec(codec="identity")]
     for name in names:
-        if name in RATED:
+        options = {"codec": name}
+        if name in METHODS:
+            options = {"codec": "channel", "method": name}
+        if options["codec"] in RATED:
             found += [
-                KVSpec(codec=name, rate=1.0 / (1.0 - value), layers=layers)
+                KVSpec(**options, rate=1.0 / (1.0 - value), layers=layers)
                 for value in compression
             ]
         elif name != "identity":
@@ -152,6 +162,8 @@ class _Suite:
         self.protocol = protocol
         self.examples = material.text.examples
         self.copies = copy_examples(self.examples, COPIED, seed)
+        window = self.examples.tokens[:1]
+        self.error = KVError(model, window, protocol.first)
         self.exact = None
 
     def row(self, spec, *, verify, speed):
@@ -170,6 +182,7 @@ class _Suite:
         found = {
             **kv_cost(config, plan, context, codecs),
             **meter.measure(),
+            **self.error.measure(codecs),
         }
         # The same shapes: what was compiled serves.
         meter.examples = self.copies

@@ -13,6 +13,9 @@ from tfshrink.files import cache_folder
 from tfshrink.files import sha256_json
 from tfshrink.kv_spec import RATED
 from tfshrink.layers.block_codecs import BlockCodecs
+from tfshrink.layers.channel_codec import ChannelCodec
+from tfshrink.layers.channel_codec import coefficient_bytes
+from tfshrink.layers.channel_codec import MOST_CHANNELS
 from tfshrink.layers.direct_codec import DirectCodec
 from tfshrink.layers.int_codec import IntCodec
 from tfshrink.layers.pca_codec import PCACodec
@@ -24,6 +27,7 @@ from tfshrink.models.kv_statistics import KVStatistics
 from tfshrink.ops.bit_allocation import allocate
 from tfshrink.ops.packing import WIDTHS
 from tfshrink.ops.transforms import fixed_basis
+from tfshrink.ops.transforms import LEAST
 
 ROWS, CONTEXT = 7, 2048  # of the calibration text
 VERSION = 3
@@ -72,6 +76,12 @@ def check_spec(spec, config, length):
             f"`kv` block must be at most the cached length of {length} tokens. "
             f"Received: {spec.block}"
         )
+    channels = LEAST <= config.head_dim <= MOST_CHANNELS
+    if spec.codec == "channel" and not channels:
+        raise UserError(
+            f"`kv` channel must be of heads of {LEAST} to {MOST_CHANNELS} "
+            f"channels. Received: {config.name} with {config.head_dim}"
+        )
     if spec.codec in RATED:
         vector_bytes(spec, config, length)
 
@@ -84,16 +94,13 @@ def vector_bytes(spec, config, length):
     Args:
         spec: `KVSpec`.
         config: `DecoderConfig`.
-        length: Cached length in tokens.
+        length: Cached length in tokens, where the spec has none.
 
     Raises:
         UserError: The rate is out of reach: it names the nearest.
     """
     numbers = config.kv_heads * config.head_dim
-    side = 1.0
-    if spec.codec != "pca":
-        side = side_bytes(spec.block, config.kv_heads, config.head_dim)
-    least, most = side + 1.0, side + numbers
+    least, most = _limits(spec, config)
     if spec.bits is not None:
         budget = spec.bits * numbers / 8
         if budget < least:
@@ -102,6 +109,7 @@ def vector_bytes(spec, config, length):
                 f"{spec.codec}. Received: {spec.bits:g}"
             )
         return min(budget, most)
+    length = spec.length or length
     blocks = max(0, length - 1 - spec.window) // spec.block
     coded = blocks * spec.block
     exact = exact_bytes(spec, config)
@@ -120,6 +128,18 @@ def vector_bytes(spec, config, length):
             f"Received: {spec.rate:g}x"
         )
     return min(budget, most)
+
+
+def _limits(spec, config):
+    """Least and most bytes of a coded token's keys in a block."""
+    numbers = config.kv_heads * config.head_dim
+    if spec.codec == "channel":
+        price = coefficient_bytes(spec, config.kv_heads)
+        return price, price * config.head_dim
+    side = 1.0
+    if spec.codec != "pca":
+        side = side_bytes(spec.block, config.kv_heads, config.head_dim)
+    return side + 1.0, side + numbers
 
 
 def exact_bytes(spec, config):
@@ -221,6 +241,21 @@ def _along_time(spec, source, length):
     return lambda index: codec
 
 
+def _across_channels(spec, source, length):
+    """Makes a `ChannelCodec`, the same for all blocks."""
+    config = source.config
+    price = coefficient_bytes(spec, config.kv_heads)
+    codec = ChannelCodec(
+        config.head_dim,
+        int(vector_bytes(spec, config, length) / price),
+        spec.block,
+        method=spec.method or "per_vector",
+        select=spec.select or "topk",
+        rotated=spec.rotated,
+    )
+    return lambda index: codec
+
+
 def _integers(spec, source, length):
     """Makes an `IntCodec`, the same for all blocks."""
     codec = IntCodec(int(spec.codec.removeprefix("int")), spec.block)
@@ -287,6 +322,7 @@ def _table(statistics, index, kind, widths):
 
 BASES = {"dct": "dct", "pswf": "dpss"}  # along time, of `ops.transforms`
 MAKERS = {
+    "channel": _across_channels,
     "dct": _along_time,
     "pswf": _along_time,
     "int8": _integers,
