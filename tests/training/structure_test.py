@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 from absl.testing import parameterized
@@ -5,6 +6,7 @@ from absl.testing import parameterized
 from tests.test_case import TestCase
 from tests.training import tiny
 from tfshrink.errors import UserError
+from tfshrink.kv_spec import KVSpec
 from tfshrink.models.sources.tiny import TinySource
 from tfshrink.training.settings import TrainSettings
 from tfshrink.training.train import structure
@@ -69,6 +71,16 @@ class StructureTest(TestCase):
         )
         self.assertEqual(structure(settings, CONFIG)[0].widths, (8, 3))
 
+    def test_plans_have_the_codec_that_is_trained_with(self):
+        settings = tiny.settings(kv="dct:2x:block=8:window=8", context=64)
+        _, plans = structure(settings, CONFIG)
+        for plan in plans:
+            self.assertEqual(plan.kv["codec"], "dct")
+            self.assertEqual(plan.kv["length"], CONFIG.context)
+        settings = tiny.settings(kv="dct:2x:length=400", context=256)
+        _, plans = structure(settings, CONFIG)
+        self.assertEqual(plans[0].kv["length"], 400)
+
     def test_no_adapters(self):
         precision, _ = structure(tiny.settings(ranks="0"), CONFIG)
         self.assertEqual(precision.ranks, ())
@@ -89,6 +101,14 @@ class StructureTest(TestCase):
         ({"group": 48}, "`group` must be one of"),
         ({"group": 128}, "`group` must divide the 64 inputs of attention_in"),
         ({"placement": "inside", "bank": "codes"}, "`bank` must be 'none'"),
+        ({"kv": "dtc:4x"}, "Did you mean `dct`"),
+        ({"kv": "int4", "context": 128}, "must be more than 128 tokens"),
+        ({"kv": "int4", "context": 32}, "block must be at most"),
+        ({"kv": "dct:90x", "context": 256}, "rate of dct must be at most"),
+        (
+            {"kv": "pca:2x", "context": 256, "plan": "8:heads=.5"},
+            "must not be pca where heads may go",
+        ),
     )
     def test_a_mistake_is_named(self, values, message):
         with self.assertRaisesRegex(UserError, message):
@@ -102,6 +122,21 @@ class StructureTest(TestCase):
         structure(tiny.settings(**values), CONFIG)
         with self.assertRaisesRegex(UserError, r"--group=32\."):
             structure(tiny.settings(**values, group=64), CONFIG)
+
+    def test_plans_must_have_one_codec(self):
+        path = self.create_tempdir().full_path + "/plan.json"
+        [plan] = tiny.plans("4")
+        kv = KVSpec.parse("int4:block=8:window=0").to_json()
+        dataclasses.replace(plan, kv=kv).save(path)
+        values = {"ranks": "", "plan": path}
+        self.assertEqual(
+            structure(tiny.settings(**values), CONFIG)[1][0].kv, kv
+        )
+        values["plan"] += ";8"
+        with self.assertRaisesRegex(
+            UserError, "int4:block=8:.* and 8 with none"
+        ):
+            structure(tiny.settings(**values), CONFIG)
 
     def test_a_corrupt_plan_file_is_named(self):
         path = self.create_tempdir().full_path + "/plan.json"

@@ -2,6 +2,7 @@
 
 from tfshrink.layers.coded_kv import CodedKV
 from tfshrink.layers.exact_kv import ExactKV
+from tfshrink.layers.parallel_kv import ParallelKV
 
 
 class BlockCodecs:
@@ -39,6 +40,16 @@ class BlockCodecs:
             self._coded(config, length, codec) if codec else exact
             for codec in self.codecs
         ]
+
+    def parallel(self, config, index):
+        """What a block attends to a whole text with; `None` is exactly.
+
+        Args:
+            config: `DecoderConfig`.
+            index: Number of the block.
+        """
+        codec = self.codecs[index]
+        return codec and ParallelKV(self._coded(config, 1, codec))
 
     def length_of(self, state):
         """A cached length whose state has the shapes of this one."""

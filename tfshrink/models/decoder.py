@@ -155,8 +155,15 @@ class Decoder(keras.Model):
             bits = self.switch.bits
         return self.logits(self.hidden(tokens, bits), bits)
 
-    def hidden(self, tokens, bits=None):
-        """Final hidden states `(B, T, C)`, normalised, before the head."""
+    def hidden(self, tokens, bits=None, codecs=None):
+        """Final hidden states `(B, T, C)`, normalised, before the head.
+
+        Args:
+            tokens: Integer `(B, T)`.
+            bits: As in a call.
+            codecs: `BlockCodecs`: older tokens are seen as these decode them,
+                and gradients pass (`ParallelKV`); `None` sees all exactly.
+        """
         bits = self._checked(bits)
         length = tokens.shape[1]
         if length > self.config.context:
@@ -168,7 +175,8 @@ class Decoder(keras.Model):
         x, rotation = self.embed(tokens, columns[None], bits)
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
-            run = _forward(block, own, rotation)
+            cache = codecs and codecs.parallel(self.config, index)
+            run = _forward(block, own, rotation, cache)
             x = keras.remat(run)(x) if self.remat else run(x)
         return self.for_head(self.final_norm(x), bits)
 
@@ -272,11 +280,11 @@ class Decoder(keras.Model):
         }
 
 
-def _forward(block, bits, rotation):
+def _forward(block, bits, rotation, cache):
     """The block as a function of `x`; recomputing takes tensors alone."""
 
     def run(x):
-        return block(x, bits, rotation)[0]
+        return block(x, bits, rotation, cache=cache)[0]
 
     return run
 

@@ -28,7 +28,7 @@ LAST = "last.safetensors"
 NEXT = "next.safetensors"  # takes the place of the last once it proved good
 
 
-def fit(model, settings, plans, text, folder, held_out=None):
+def fit(model, settings, plans, text, folder, held_out=None, codecs=None):
     """Runs all steps of a run, or those that are left.
 
     Args:
@@ -38,13 +38,14 @@ def fit(model, settings, plans, text, folder, held_out=None):
         text: `Examples`.
         folder: `RunFolder`.
         held_out: `Examples` judged every `eval_every` steps, or `None`.
+        codecs: As in `Trainer`.
 
     Raises:
         DivergedError: the loss is no longer finite; the last checkpoint is
             from before.
     """
     batches = Batches(text, batch_size=settings.batch_size, seed=settings.seed)
-    trainer = make_trainer(model, settings, plans)
+    trainer = make_trainer(model, settings, plans, codecs)
     if settings.range_test:
         low = lowest_bits(trainer, settings, plans, batches, folder)
         trainer.style = make_style(model, settings, plans, low=low)
@@ -97,7 +98,7 @@ def lowest_bits(trainer, settings, plans, batches, folder):
     return folder.read(RANGE_TEST)["low"]
 
 
-def make_trainer(model, settings, plans):
+def make_trainer(model, settings, plans, codecs=None):
     """The trainer and style that the settings ask for."""
     factor = settings.learning_rate / RATES["adapters"]
     return Trainer(
@@ -110,6 +111,7 @@ def make_trainer(model, settings, plans):
         cross_entropy=settings.cross_entropy,
         accumulation=settings.accumulation,
         bit_rates=settings.bit_rates,
+        codecs=codecs,
     )
 
 

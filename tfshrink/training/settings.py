@@ -47,6 +47,7 @@ FLAG_GROUPS = {
         "placement": ("Adapters beside or inside the quantizer.", PLACES),
         "bank": ("Codes: shared weights, frozen, or trained.", BANK_KINDS),
         "activations": "8 simulates dynamic int8 activations, 0 is float.",
+        "kv": "Codec of the K/V cache to learn to live with, such as pca:4x.",
         "smooth": "Share of input peaks moved into weights first; 0 is none.",
         "pruning_schedule": (
             "How a plan's pruning grows: at once, or over the run.",
@@ -105,6 +106,10 @@ class TrainSettings:
         data: Text; `generated` is what the model writes itself, `A+B` both.
         generated_rows: Rows of generated text.
         limit: Documents of each text at most.
+        kv: Codec of the K/V cache (`KVSpec.parse`) that older keys and values
+            of a row are seen through; gradients pass it. Plans then have it. A
+            rate is of 2,048 cached tokens, or the model's limit, unless the
+            spec has a `length`. Empty is none.
         smooth: How much of the inputs' peaks moves into the weights before
             `init`, 0 to 1, for int8 inputs; 0 is nothing.
         pruning_schedule: How the pruning of plans that prune grows, one of
@@ -151,6 +156,7 @@ class TrainSettings:
     data: str = "pydoc+generated"
     generated_rows: int = 96
     limit: int | None = None
+    kv: str = ""
     smooth: float = 0.0
     pruning_schedule: str = "polynomial"
     pruning_begin: int = 0

@@ -7,10 +7,14 @@ import time
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
+from tfshrink.kv_spec import KVSpec
+from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
 from tfshrink.models.checkpoint import save_model
 from tfshrink.models.checkpoint import save_tensors
+from tfshrink.models.kv_codecs import check_spec
+from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.models.load import fit_missing
 from tfshrink.models.load import load_model
 from tfshrink.models.run import FINAL
@@ -99,7 +103,11 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
             check_same_start(folder, text)
         # An embedding may have bits that no block has.
         fit_missing(model, {bits for plan in plans for bits in plan.bits})
-        fit(model, settings, plans, text, folder, held_out)
+        codecs = None
+        if plans[0].kv:
+            spec = KVSpec.from_json(plans[0].kv)
+            codecs = open_codecs(spec, source, settings.context)
+        fit(model, settings, plans, text, folder, held_out, codecs)
     weights = "weights" in settings.train.split(",")
     save_model(folder.checkpoints / FINAL, model, weights=weights)
     del model
@@ -138,6 +146,7 @@ def structure(settings, config):
         group=settings.group,
         activations=settings.activations,
     )
+    plans = _with_kv(settings, config, plans)
     blocks = {b for plan in plans for b in plan.bits[: 4 * plan.layers]}
     if settings.style == "cpt" or settings.bit_pattern:
         pattern = _pattern(settings)
@@ -170,6 +179,43 @@ def structure(settings, config):
     if not precision.banked:
         precision = dataclasses.replace(precision, bank="none")
     return precision, plans
+
+
+def _with_kv(settings, config, plans):
+    """The plans, with the codec that the settings ask for."""
+    if settings.kv:
+        spec = KVSpec.parse(settings.kv)
+        if spec.rate and not spec.length:
+            length = min(RATED_LENGTH, config.context)
+            spec = dataclasses.replace(spec, length=length)
+        plans = [dataclasses.replace(plan, kv=spec.to_json()) for plan in plans]
+    for plan in plans:
+        if plan.kv != plans[0].kv:
+            raise UserError(
+                "`plan` must have one K/V codec for all plans of a run. "
+                f"Received: {plans[0].name} with {_kv_name(plans[0])} and "
+                f"{plan.name} with {_kv_name(plan)}"
+            )
+    if plans[0].kv:
+        spec = KVSpec.from_json(plans[0].kv)
+        check_spec(spec, config, settings.context)
+        seen = spec.window + spec.block
+        if spec.codec != "identity" and settings.context <= seen:
+            raise UserError(
+                f"`context` must be more than {seen} tokens for kv {spec}: up "
+                "to window + block tokens nothing is coded. "
+                f"Received: {settings.context}"
+            )
+        if spec.codec == "pca" and any(plan.removes for plan in plans):
+            raise UserError(
+                "`kv` must not be pca where heads may go: its bases are of "
+                f"heads in their first order. Received: {spec}"
+            )
+    return plans
+
+
+def _kv_name(plan):
+    return KVSpec.from_json(plan.kv) if plan.kv else "none"
 
 
 def _check_groups(settings, config, plans):

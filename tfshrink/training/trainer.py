@@ -57,6 +57,8 @@ class Trainer:
         accumulation: Batches per term of an update.
         clip: Largest global norm of a part's gradient.
         bit_rates: Scale the learning rate by the update's mean bits / 8.
+        codecs: `BlockCodecs` that older keys and values are seen through, by
+            all but the teacher; `None` is exactly.
 
     Example:
         >>> trainer = Trainer(model, style=style, steps=100)
@@ -76,6 +78,7 @@ class Trainer:
         accumulation=1,
         clip=1.0,
         bit_rates=False,
+        codecs=None,
     ):
         self.model = model
         self.style = style
@@ -86,6 +89,7 @@ class Trainer:
         self.accumulation = accumulation
         self.clip = clip
         self.bit_rates = bit_rates
+        self.codecs = codecs
         self.parts = part_variables(model, parts)
         self.variables = sum(self.parts.values(), [])
         if not self.variables:
@@ -232,7 +236,8 @@ class Trainer:
         own = share_of_device(ops.sum(counted))
 
         def forward():
-            hidden = predicting(self.model.hidden(tokens, bits))
+            hidden = self.model.hidden(tokens, bits, self.codecs)
+            hidden = predicting(hidden)
             pairs = [(states, head(their)) for states, their in guides]
             if "hidden" in teacher:
                 pairs.append((teacher["hidden"], head()))
