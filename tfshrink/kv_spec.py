@@ -42,7 +42,7 @@ class KVSpec:
             of 6 on.
         length: Cached tokens that the rate is of; `None` is as many as the
             cache in use may hold.
-        rotated: Whether keys are coded after RoPE (dct, pswf, pca).
+        rotated: Whether keys are coded after RoPE.
         method: Of `channel`: which coefficients stay is decided for each vector
             (`"per_vector"`, the default) or for a whole block of tokens
             (`"layer_wise"`).

@@ -380,12 +380,17 @@ class MistakesTest(TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path)
         plan = Plan.parse("8", layers=2, group=32, kv={"codec": "int4"})
         plan.save(folder / "plan.json")
-        with self.assertRaisesRegex(UserError, "must not set kv"):
-            export(
-                model="tiny",
-                plan=str(folder / "plan.json"),
-                out=folder / "x",
-            )
+        for name, message in (
+            ("litert", "must have rotated=true"),
+            ("saved_model", "must not set kv"),
+        ):
+            with self.assertRaisesRegex(UserError, message):
+                export(
+                    model="tiny",
+                    plan=str(folder / "plan.json"),
+                    format=(name,),
+                    out=folder / "x",
+                )
 
     def test_litert_that_is_missing_is_one_error(self):
         folder = pathlib.Path(self.create_tempdir().full_path, "x")

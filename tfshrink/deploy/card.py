@@ -1,6 +1,7 @@
 """The model card of an export."""
 
 from tfshrink.evaluation.table import markdown_table
+from tfshrink.kv_spec import KVSpec
 
 CARD = """# {name}, {plan}
 
@@ -15,6 +16,8 @@ for which both find the same likeliest successor.
 | layer groups | bits |
 | --- | --- |
 {bits}
+
+K/V cache: {cache}.
 
 Weights: {source}. Their licence is that of the model they come from.
 
@@ -44,9 +47,17 @@ def model_card(metadata, rows, tokens):
         run=f", trained in {metadata['run']}" if metadata["run"] else "",
         table=markdown_table(rows, formats=FORMATS),
         tokens=tokens,
+        cache=_cache(plan["kv"]),
         bits="\n".join(f"| {counts[b]} | {b} |" for b in sorted(counts)),
         source=", ".join(f"{key} {value}" for key, value in source.items()),
     )
+
+
+def _cache(kv):
+    spec = KVSpec.from_json(kv) if kv else None
+    if spec is None or spec.codec == "identity":
+        return "exact, float32"
+    return f"{spec}, what is recent float32"
 
 
 # How the columns of a row are written, on the card and in the terminal.

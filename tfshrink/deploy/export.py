@@ -1,6 +1,7 @@
 """bin/export's work: a plan of a model or a run, as files that ship."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import shutil
 import time
 
 import numpy as np
+from keras import ops
 
 from tfshrink.deploy import artefact
 from tfshrink.deploy.card import model_card
@@ -20,9 +22,13 @@ from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
 from tfshrink.files import write_json
+from tfshrink.kv_spec import KVSpec
+from tfshrink.kv_spec import RATED_LENGTH
+from tfshrink.models.kv_codecs import open_codecs
+from tfshrink.models.streaming import streamed_hidden
 from tfshrink.structure import plan_tensor
 
-COMPARED = 64  # tokens that are run by both sides
+COMPARED = 64  # tokens that are run by both sides, at least
 SPLIT = "calibrate"  # of the text they are from
 
 
@@ -32,6 +38,7 @@ def export(
     workdir=None,
     plan="4",
     group=64,
+    kv=None,
     format=("litert",),
     out=None,
     overwrite=False,
@@ -45,6 +52,8 @@ def export(
         plan: What `--plan` takes; several split by `;` make a SavedModel that
             takes the bits with every call.
         group: Inputs per scale at 4 bits and below, for a `model`.
+        kv: Codec of the K/V cache (`KVSpec.parse`) in place of the plan's own;
+            its rate is of 2,048 tokens, or the model's limit.
         format: Names of `FORMATS`.
         out: Folder to make. Default: saved_models/<model or run>-<plan>.
         overwrite: Replaces an earlier export there.
@@ -62,10 +71,11 @@ def export(
     makers = {}
     for name in dict.fromkeys(format):
         one = _candidate(model, workdir, plan, group, FORMATS[name].activations)
-        makers[name] = one, FORMATS[name](one.plans)
+        one = one if kv is None else _with_codec(one, KVSpec.parse(kv))
+        makers[name] = one, FORMATS[name](one.plans, one.source.config)
     folder = pathlib.Path(out or f"saved_models/{_name(one)}")
     _check_target(folder, overwrite)
-    tokens = _text(one.source, data)
+    tokens = _text(one.source, data, _compared(one.plans[0]))
     with _beside(folder) as hidden:
         rows = [
             _row(name, *maker, hidden, tokens) for name, maker in makers.items()
@@ -92,6 +102,14 @@ def _candidate(model, workdir, plan, group, activations):
             f"Received: {plan}, of {len(found)}"
         )
     return found[0]
+
+
+def _with_codec(one, spec):
+    plans = [
+        dataclasses.replace(plan, kv=spec.to_json(), name=f"{plan.name} {spec}")
+        for plan in one.plans
+    ]
+    return dataclasses.replace(one, plans=plans)
 
 
 def _name(one):
@@ -133,15 +151,23 @@ def _beside(folder):
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _text(source, data):
-    """Tokens of real text, from the start of a document."""
+def _compared(plan):
+    """Tokens that are run by both sides: some of them see a codec at work."""
+    spec = KVSpec.from_json(plan.kv) if plan.kv else None
+    if spec is None or spec.codec == "identity":
+        return COMPARED
+    return spec.window + 2 * spec.block + COMPARED
+
+
+def _text(source, data, count):
+    """So many tokens of real text, from the start of a document."""
     from tfshrink.data.documents import load_documents
     from tfshrink.data.pack import tokenize
 
     documents = load_documents(data, SPLIT, 8)
     parts = tokenize(documents, source.tokenizer())
     tokens = [int(token) for part in parts for token in part]
-    tokens = tokens[: min(COMPARED, source.config.context // 2)]
+    tokens = tokens[: min(count, source.config.context // 2)]
     if len(tokens) < 2:
         raise UserError(
             f"`--data` must hold at least two tokens. Received: {data}"
@@ -154,12 +180,13 @@ def _row(name, one, maker, folder, tokens):
     start = time.monotonic()
     model = one.load("float32")
     path = folder / maker.file
-    notes = maker.write(model, path)
+    codecs = _codecs(one, maker.plans[0])
+    notes = maker.write(model, path, codecs)
     seconds = time.monotonic() - start
     found, rate = maker.run(model, path, tokens)
     plan = maker.plans[0]
     bits = plan_tensor(model.config, plan)
-    wanted = np.asarray(model(np.array([tokens], "int32"), bits))[0]
+    wanted = _logits(model, tokens, bits, codecs)
     same = found.argmax(-1) == wanted.argmax(-1)
     predicted = None
     if name == "litert":  # sizes are predicted of what LiteRT holds
@@ -176,6 +203,24 @@ def _row(name, one, maker, folder, tokens):
         "tokens/s": rate,
         "seconds": seconds,
     }
+
+
+def _codecs(one, plan):
+    """The `BlockCodecs` of a plan, or `None`."""
+    if plan.kv is None:
+        return None
+    context = one.source.config.context
+    spec = KVSpec.from_json(plan.kv)
+    return open_codecs(spec, one.source, min(RATED_LENGTH, context))
+
+
+def _logits(model, tokens, bits, codecs):
+    """What the simulated plan says of each token, `(T, V)`."""
+    tokens = ops.convert_to_tensor([tokens], "int32")
+    if codecs is None:
+        return np.asarray(model(tokens, bits))[0]
+    hidden = streamed_hidden(model, tokens, codecs, bits)
+    return np.asarray(model.logits(hidden, bits))[0]
 
 
 def _metadata(makers, folder):

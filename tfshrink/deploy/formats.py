@@ -5,12 +5,14 @@ import time
 import numpy as np
 
 from tfshrink.deploy.frozen import freeze
+from tfshrink.deploy.litert.coded_cache import CodedCache
 from tfshrink.deploy.litert.library import require_litert
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.litert.write import check_litert
 from tfshrink.deploy.litert.write import litert_notes
 from tfshrink.deploy.litert.write import write_litert
 from tfshrink.errors import UserError
+from tfshrink.kv_spec import KVSpec
 from tfshrink.structure import kept_parts
 
 TIMED = 32  # tokens that are decoded to measure a speed
@@ -21,6 +23,7 @@ class LiteRTFormat:
 
     Args:
         plans: `Plan`s that are asked for.
+        config: `DecoderConfig` of the model.
 
     Raises:
         UserError: the format cannot hold them.
@@ -29,20 +32,29 @@ class LiteRTFormat:
     file = "model.tflite"
     activations = 8
 
-    def __init__(self, plans):
+    def __init__(self, plans, config):
         if len(plans) != 1:
             raise UserError(
                 "`--plan` must be one plan for --format=litert. "
                 f"Received: {len(plans)}"
             )
-        check_litert(plans[0])
+        check_litert(plans[0], config)
         require_litert()
         self.plans = plans
 
-    def write(self, model, path):
-        """Writes the file; returns what is to be said about it."""
-        frozen = freeze(model, self.plans[0])
-        write_litert(frozen, path)
+    def write(self, model, path, codecs=None):
+        """Writes the file; returns what is to be said about it.
+
+        Args:
+            model: The model, loaded.
+            path: File to write.
+            codecs: `BlockCodecs` of the plan's `kv`, or `None`.
+        """
+        frozen, cache = freeze(model, self.plans[0]), None
+        if codecs is not None:
+            spec = KVSpec.from_json(self.plans[0].kv)
+            cache = CodedCache(spec, codecs, model.config)
+        write_litert(frozen, path, cache)
         return litert_notes(frozen)
 
     def run(self, model, path, tokens):
@@ -64,12 +76,13 @@ class SavedModelFormat:
 
     Args:
         plans: As for `LiteRTFormat`.
+        config: The same.
     """
 
     file = "saved_model"
     activations = 0
 
-    def __init__(self, plans):
+    def __init__(self, plans, config):
         for plan in plans:
             for name in ("pruning", "kv", "exit"):
                 if getattr(plan, name):
@@ -85,8 +98,8 @@ class SavedModelFormat:
                 )
         self.plans = plans
 
-    def write(self, model, path):
-        """Writes the folder; returns what is to be said about it."""
+    def write(self, model, path, codecs=None):
+        """As `LiteRTFormat.write`; no plan of it has codecs."""
         from tfshrink.deploy.saved_model.packed_decoder import PackedDecoder
 
         frozen = [freeze(model, plan) for plan in self.plans]

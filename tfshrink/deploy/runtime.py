@@ -96,7 +96,7 @@ class Runtime:
             if old != new:
                 break
             same += 1
-        self.session.rewind(same)
+        same = self.session.rewind(same)
         logits = self.session.prefill(prompt[same:])
         self.known = list(prompt)
         return logits

@@ -19,11 +19,13 @@ class IntCodec(KVCodec):
     Args:
         bits: Bit-width of a number, of `packing.WIDTHS`.
         block: Tokens that are coded together.
+        rotated: Whether keys are coded after RoPE.
     """
 
-    def __init__(self, bits, block):
+    def __init__(self, bits, block, rotated=False):
         self.bits = bits
         self.block = block
+        self.rotated = rotated
 
     def encode(self, key, value):
         """See `KVCodec`."""

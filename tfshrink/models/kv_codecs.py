@@ -258,7 +258,8 @@ def _across_channels(spec, source, length):
 
 def _integers(spec, source, length):
     """Makes an `IntCodec`, the same for all blocks."""
-    codec = IntCodec(int(spec.codec.removeprefix("int")), spec.block)
+    bits = int(spec.codec.removeprefix("int"))
+    codec = IntCodec(bits, spec.block, spec.rotated)
     return lambda index: codec
 
 

@@ -8,7 +8,7 @@ from absl.testing import parameterized
 from tests.deploy import exports
 from tests.test_case import TestCase
 from tfshrink.deploy.frozen import freeze
-from tfshrink.deploy.litert import session as session_module
+from tfshrink.deploy.litert import exact_columns
 from tfshrink.deploy.litert.packed_weight import unpack_codes
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.litert.write import litert_notes
@@ -101,7 +101,7 @@ class SessionTest(TestCase):
         tokens = np.random.default_rng(0).integers(3, 500, 150)
         wanted = exports.logits(model, plan, tokens)
         session = self.opened(model, plan)
-        with mock.patch.object(session_module, "CHUNK", 40):
+        with mock.patch.object(exact_columns, "CHUNK", 40):
             found = session.prefill(tokens[:130])
         self.assertAllClose(found, wanted[129], atol=1e-4)
         for place in range(130, 150):

@@ -6,8 +6,8 @@ queries that share one, D head width.
 
 import numpy as np
 
-from tfshrink.deploy.litert.session import EMPTY
-from tfshrink.deploy.litert.session import OWN
+from tfshrink.deploy.litert.memory import EMPTY
+from tfshrink.deploy.litert.memory import OWN
 from tfshrink.ops import rotary
 
 PENALTY = 1e6  # of a score, for each position a column is too late
@@ -127,15 +127,20 @@ class AttentionGraph:
         query = graph.reshape(query, (kv, shared, width))
         key = graph.reshape(key, (kv, 1, width))
         value = graph.reshape(value, (kv, 1, width))
+        mixed = self._one_attends(query, key, value, keys, values)
+        return graph.reshape(mixed, (1, heads * width)), key, value
+
+    def _one_attends(self, query, key, value, keys, values):
+        """Queries `(K, G, D)`, one key and value `(K, 1, D)`."""
+        graph = self.graph
         scores = graph.matmul(query, keys, transpose_b=True)
         scores = graph.add(scores, self.mask)  # (K, G, S)
         own = graph.reduce("SUM", graph.multiply(query, key))
         shares = graph.softmax(graph.add(scores, graph.multiply(own, self.own)))
-        own = graph.slice(shares, (0, 0, 0), (kv, shared, 1))
-        mixed = graph.add(
+        own = graph.slice(shares, (0, 0, 0), (*query.shape[:2], 1))
+        return graph.add(
             graph.matmul(shares, values), graph.multiply(own, value)
         )  # (K, G, D)
-        return graph.reshape(mixed, (1, heads * width)), key, value
 
     def _rotated(self, x):
         """Heads `(N, D)` of one token, or `(N, T, D)`, turned and scaled."""
@@ -165,9 +170,14 @@ class AttentionGraph:
         keys = graph.reshape(keys, (kv, 1, -1, width))
         values = graph.concatenate([value, values], 1)
         values = graph.reshape(values, (kv, 1, -1, width))
-        scores = graph.matmul(query, keys, transpose_b=True)
-        shares = graph.softmax(graph.add(scores, self.mask))
-        mixed = graph.matmul(shares, values)
+        mixed = self._many_attend(query, keys, values)
         mixed = graph.reshape(mixed, (heads, -1, width))
         mixed = graph.transpose(mixed, (1, 0, 2))
         return graph.reshape(mixed, (-1, heads * width)), key, value
+
+    def _many_attend(self, query, keys, values):
+        """Queries `(K, G, T, D)`, keys and values `(K, 1, S, D)`."""
+        graph = self.graph
+        scores = graph.matmul(query, keys, transpose_b=True)
+        shares = graph.softmax(graph.add(scores, self.mask))
+        return graph.matmul(shares, values)

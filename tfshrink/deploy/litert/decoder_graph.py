@@ -9,6 +9,7 @@ import functools
 import numpy as np
 
 from tfshrink.deploy.litert.attention_graph import AttentionGraph
+from tfshrink.deploy.litert.coded_attention_graph import CodedAttentionGraph
 from tfshrink.deploy.litert.containers import rounded_adapter
 from tfshrink.deploy.litert.containers import shipped
 from tfshrink.deploy.litert.graph import Graph
@@ -35,11 +36,13 @@ class DecoderGraphs:
     Args:
         file: `FlatModel`.
         decoder: `FrozenDecoder`.
+        cache: `CodedCache`: older columns are codes, in inputs more; or `None`.
     """
 
-    def __init__(self, file, decoder):
+    def __init__(self, file, decoder, cache=None):
         self.file = file
         self.decoder = decoder
+        self.cache = cache
         self.config = decoder.config
         self._weights = {}
 
@@ -92,7 +95,13 @@ class _Builder:
         varying = -count if self.many else count
         tokens = graph.input("tokens", (varying,), "int32")
         positions = graph.input("positions", (varying,), "int32")
-        attention = AttentionGraph(graph, self.config, count, self.columns)
+        own, cache = (
+            (graph, self.config, count, self.columns),
+            self.graphs.cache,
+        )
+        attention = AttentionGraph(*own)
+        if cache is not None:
+            attention = CodedAttentionGraph(*own, cache)
         self.attend = attention.reading(positions)
         x = self.embed(tokens)
         if decoder.positions is not None:

@@ -1,5 +1,6 @@
 """A LiteRT model file, put together in memory and written in one go."""
 
+import io
 import os
 import struct
 
@@ -32,7 +33,7 @@ class FlatModel:
 
         self.schema = schema
         self.description = description
-        self.metadata = {}
+        self._attached = {}
         self.graphs = []
         self._codes = {}
         self._buffers = [None]  # the first one is empty: not a constant
@@ -51,6 +52,18 @@ class FlatModel:
             self._known[key] = (len(self._buffers), values)
             self._buffers.append(values)
         return self._known[key][0]
+
+    def attach(self, name, arrays):
+        """Adds arrays that the reader needs and no graph does.
+
+        Args:
+            name: What `attachment` finds them by.
+            arrays: Dict of name to array.
+        """
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        data = np.frombuffer(file.getvalue(), "uint8")
+        self._attached[name] = self.buffer(data)
 
     def channel_scales(self, scale):
         """Quantization with one scale an output, once for all graphs.
@@ -123,6 +136,11 @@ class FlatModel:
         model.operatorCodes = codes
         model.buffers = buffers
         model.subgraphs = [graph.packed() for graph in self.graphs]
+        model.metadata = []
+        for name, buffer in self._attached.items():
+            entry = schema.MetadataT()
+            entry.name, entry.buffer = name, buffer
+            model.metadata.append(entry)
         model.signatureDefs = [
             graph.signature(index)
             for index, graph in enumerate(self.graphs)
@@ -139,6 +157,22 @@ def is_whole(path):
         file.seek(max(0, size - TAIL))
         end = file.read(TAIL)
     return begin[4:] == b"TFL3" and end == END + struct.pack("<Q", size)
+
+
+def attachment(path, name):
+    """The arrays that `FlatModel.attach` put into a file, or `None`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = np.memmap(path, "uint8", "r")
+    model = schema.Model.GetRootAs(data, 0)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == name.encode():
+            buffer = model.Buffers(entry.Buffer())
+            start, size = buffer.Offset(), buffer.Size()
+            with np.load(io.BytesIO(data[start : start + size])) as arrays:
+                return dict(arrays)
+    return None
 
 
 def _shared(schema):

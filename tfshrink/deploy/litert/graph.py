@@ -43,6 +43,27 @@ class Graph(GraphTensors):
         options = ("MaximumMinimumOptions", {})
         return self.operator("MINIMUM", [a, b], [shape], options)[0]
 
+    def maximum(self, a, b):
+        """The larger of two, broadcast."""
+        shape = np.broadcast_shapes(a.shape, b.shape)
+        options = ("MaximumMinimumOptions", {})
+        return self.operator("MAXIMUM", [a, b], [shape], options)[0]
+
+    def bytes_input(self, name, size, unit):
+        """An input of so many bytes, as floats from 0 on.
+
+        Args:
+            name: Of the input, int8: -128 is 0.
+            size: Bytes at first; it may be set anew.
+            unit: What one step is.
+        """
+        x = self.input(name, (-size,), "int8")
+        own = self.model.schema.QuantizationParametersT()
+        own.scale = np.array([unit], "float32")
+        own.zeroPoint = np.array([-128], "int64")
+        self.tensors[x.index].quantization = own
+        return self.operator("DEQUANTIZE", [x], [x.shape])[0]
+
     def cast(self, x):
         """Integers as floats."""
         return self.operator("CAST", [x], [x.shape], ("CastOptions", {}))[0]

@@ -5,21 +5,18 @@ import os
 
 import numpy as np
 
+from tfshrink.deploy.litert.coded_columns import CodedColumns
+from tfshrink.deploy.litert.coded_columns import KV
+from tfshrink.deploy.litert.exact_columns import ExactColumns
+from tfshrink.deploy.litert.flat_model import attachment
 from tfshrink.deploy.litert.flat_model import is_whole
 from tfshrink.deploy.litert.library import require_litert
+from tfshrink.deploy.litert.memory import aligned
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
 from tfshrink.quiet import closed_stderr
 
-# Marks of columns in place of a position, powers of two, later than any row:
-EMPTY = float(2**30)  # holds nothing
-OWN = float(2**31)  # kept free for the score of a single new token
 PREFILL, DECODE, HEAD = "prefill", "decode", "head"
-STEP = 64  # columns that the cache grows by while decoding
-TIGHT = 16  # columns that it is a multiple of between parts of a prompt
-FIRST_COLUMNS = STEP
-CHUNK = 192  # new tokens a call at most: longer ones see more that is too late
-_ALIGNMENT = 64  # bytes, of a buffer that is bound and not copied
 IN_MEMORY = ":memory"  # where XNNPACK keeps the one copy of packed weights
 
 
@@ -49,7 +46,6 @@ class Session:
     def __init__(self, path, shape, *, threads=None, builtin=False):
         self.path = path
         self.shape = shape
-        self.length = 0
         self._model = open_litert(path, threads or cores(), builtin)
         signatures = self._model.get_signature_list()
         missing = {PREFILL, DECODE, HEAD} - set(signatures)
@@ -64,15 +60,25 @@ class Session:
         }
         # A block may have fewer heads than others: the file says how many.
         details = self._model.get_input_tensor_details(DECODE)
-        head = FIRST_COLUMNS * shape["head_dim"]
+        columns = details["columns"]["shape"][0]
         counts = [
-            details[f"keys_{index:02d}"]["shape"][0] // head
+            details[f"keys_{index:02d}"]["shape"][0]
+            // (columns * shape["head_dim"])
             for index in range(shape["layers"])
         ]
         self._heads = np.cumsum([0, *counts])  # where each block's begin
         self._bound = {}
-        self._rooms = [_aligned(0), _aligned(0)]
-        self._resize(FIRST_COLUMNS)
+        self.cache = self._cache()
+
+    def _cache(self):
+        tables = attachment(self.path, KV)
+        own = self._heads, self.shape["head_dim"]
+        return CodedColumns(*own, tables) if tables else ExactColumns(*own)
+
+    @property
+    def length(self):
+        """Tokens of the sequence so far."""
+        return self.cache.length
 
     def close(self):
         """Frees the model; the session cannot be used any more."""
@@ -89,11 +95,16 @@ class Session:
         self.rewind(0)
 
     def rewind(self, length):
-        """Forgets all but the first `length` tokens of the sequence."""
-        self.length = min(length, self.length)
-        if _columns_for(self.length, STEP) < len(self._columns):
-            self._resize(_columns_for(self.length, STEP))
-        self._columns[1 + self.length :] = EMPTY
+        """Forgets all but the first tokens of the sequence.
+
+        Args:
+            length: How many may stay.
+
+        Returns:
+            How many do: where older tokens are coded, those at the end of what
+            stays may be gone, and then none does.
+        """
+        return self.cache.rewind(length)
 
     def prefill(self, tokens):
         """Appends tokens to the sequence.
@@ -104,42 +115,38 @@ class Session:
         Returns:
             Logits of the last one, float32 `(V,)`, valid until the next call.
         """
-        starts = range(0, len(tokens), CHUNK)
-        parts = [tokens[start : start + CHUNK] for start in starts]
-        for arrays in self._append_parts(parts):
+        parts = self.cache.parts(len(tokens))
+        for _, arrays in self._append_parts(tokens, parts):
             logits = arrays["logits"]
         return logits
 
     def step(self, token):
         """Appends one token; returns its logits as `prefill` does."""
-        return self._append([token], STEP)["logits"]
+        return self._append([token], True)["logits"]
 
     def score(self, tokens):
         """Appends tokens; returns the logits of each, `(T, V)`."""
-        if len(tokens) == 1:
-            return self.step(tokens[0])[None].copy()
         found = []
-        parts = [tokens[part] for part in _chunks(len(tokens))]
-        for part, arrays in zip(parts, self._append_parts(parts), strict=True):
-            given = {"states": arrays["states"]}
-            arrays = self._run(HEAD, len(part), given)
+        parts = self.cache.even_parts(len(tokens))
+        for count, arrays in self._append_parts(tokens, parts):
+            if count > 1:
+                given = {"states": arrays["states"]}
+                arrays = self._run(HEAD, count, given)
             rows = arrays["logits"].reshape(-1, self.shape["vocabulary"])
             found.append(rows[::-1].copy())  # the last token is first
         return np.concatenate(found)
 
-    def _append_parts(self, parts):
-        """Appends tokens part by part, to a cache no longer than it must be."""
+    def _append_parts(self, tokens, parts):
+        """Appends tokens part by part; yields the size and arrays of each."""
         if not parts:
             raise UserError("`tokens` must hold at least one. Received: none")
-        tight = _columns_for(self.length, TIGHT)
-        if len(parts[0]) > 1 and tight < len(self._columns):
-            self._resize(tight)
-        for index, part in enumerate(parts):
-            last = index + 1 == len(parts)
-            yield self._append(part, STEP if last else TIGHT)
+        self.cache.begin(parts[0].stop)
+        for part in parts:
+            own = tokens[part]
+            yield len(own), self._append(own, part.stop == len(tokens))
 
-    def _append(self, tokens, step):
-        """Runs tokens; leaves a cache with a multiple of `step` columns."""
+    def _append(self, tokens, last):
+        """Runs tokens and keeps them; `last` as of a cache's `append`."""
         tokens = np.asarray(tokens, "int32")
         count, start = len(tokens), self.length
         stop, context = start + count, self.shape["context"]
@@ -148,60 +155,26 @@ class Session:
                 f"A sequence must have at most {context} tokens, the context "
                 f"of {self.path}. Received: {stop}"
             )
+        self.cache.make_room(count)
         places = np.arange(start, stop, dtype="int32")
         name = DECODE if count == 1 else PREFILL
         # The last token first: the graph has the logits of its first row.
         arrays = self._run(
             name, count, {"tokens": tokens[::-1], "positions": places[::-1]}
         )
-        if _columns_for(stop, step) > len(self._columns):
-            self._resize(_columns_for(stop, step))
-        heads = self._heads[-1], count, -1
-        own = slice(1 + start, 1 + stop)  # the first column is no token's
-        for cache, new in (
-            (self._keys, "new_keys"),
-            (self._values, "new_values"),
-        ):
-            cache[:, own] = arrays[new].reshape(heads)[:, ::-1]
-        self._columns[own] = places
-        self.length = stop
-        return arrays
-
-    def _resize(self, columns):
-        """Gives the cache another number of columns; keeps what it holds."""
-        heads, width = self._heads[-1], self.shape["head_dim"]
-        size = heads * columns * width
-        keys, values = (
-            part.reshape(heads, columns, width)
-            for part in np.split(self._room(2 * size), 2)
+        shape = self._heads[-1], count, -1
+        new = (
+            arrays[f"new_{kind}"].reshape(shape)[:, ::-1]
+            for kind in ("keys", "values")
         )
-        marks = _aligned(columns)
-        marks[:] = EMPTY
-        marks[0] = OWN
-        used = slice(1, 1 + self.length)
-        for cache, old in ((keys, "_keys"), (values, "_values")):
-            if self.length:
-                cache[:, used] = getattr(self, old)[:, used]
-            cache[:, 0] = 0.0
-            cache[:, used.stop :] = 0.0  # no share of it may be NaN
-        if self.length:
-            marks[used] = self._columns[used]
-        self._keys, self._values, self._columns = keys, values, marks
-        self._bound.clear()
-
-    def _room(self, size):
-        """Memory of the next cache, beside that of the present one.
-
-        Fresh pages cost more than what is written on them: two pieces of memory
-        take turns, and only the longest text so far asks for new ones.
-        """
-        self._rooms.reverse()
-        if self._rooms[0].size < size:
-            self._rooms[0] = _aligned(size)
-        return self._rooms[0][:size]
+        self.cache.append(*new, last)
+        return arrays
 
     def _run(self, name, count, given):
         """Runs a graph on `count` tokens; returns its arrays by name."""
+        if self.cache.changed:
+            self._bound.clear()
+            self.cache.changed = False
         key = name, count
         first = key not in self._bound
         if first:
@@ -242,40 +215,17 @@ class Session:
     def _array(self, graph, name, count):
         """Memory of an input or output: the cache's, or new."""
         shape = self.shape
-        if name == "columns":
-            return self._columns
-        if name.startswith(("keys_", "values_")):
-            kind, index = name.split("_")
-            cache = self._keys if kind == "keys" else self._values
-            start, stop = self._heads[int(index) :][:2]
-            return cache[start:stop]
+        own = self.cache.array(name)
+        if own is not None:
+            return own
         if name in ("tokens", "positions"):
-            return _aligned(count, "int32")
+            return aligned(count, "int32")
         if name == "states":
-            return _aligned(count * shape["width"])
+            return aligned(count * shape["width"])
         if name == "logits":
             rows = count if graph == HEAD else 1
-            return _aligned(rows * shape["vocabulary"])
-        return _aligned(int(self._heads[-1]) * shape["head_dim"] * count)
-
-
-def _columns_for(length, step):
-    """Columns of a cache of `length` tokens: one more, in whole steps."""
-    return step * (length // step + 1)
-
-
-def _chunks(count):
-    """Slices of at most `CHUNK` tokens, none of a single one."""
-    parts = -(-count // CHUNK)
-    edges = np.linspace(0, count, parts + 1).astype(int)
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-
-
-def _aligned(size, dtype="float32"):
-    """Zeros at an address that LiteRT binds without a copy."""
-    raw = np.zeros(4 * size + _ALIGNMENT, "uint8")
-    start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + 4 * size].view(dtype)
+            return aligned(rows * shape["vocabulary"])
+        return aligned(int(self._heads[-1]) * shape["head_dim"] * count)
 
 
 def open_litert(path, threads, builtin=False):

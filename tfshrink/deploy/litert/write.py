@@ -1,10 +1,12 @@
 """A frozen decoder as a LiteRT file."""
 
+from tfshrink.deploy.litert.coded_cache import check_kv
+from tfshrink.deploy.litert.coded_columns import KV
 from tfshrink.deploy.litert.containers import native_bits
 from tfshrink.deploy.litert.decoder_graph import DecoderGraphs
+from tfshrink.deploy.litert.exact_columns import STEP
 from tfshrink.deploy.litert.flat_model import FlatModel
 from tfshrink.deploy.litert.session import DECODE
-from tfshrink.deploy.litert.session import FIRST_COLUMNS
 from tfshrink.deploy.litert.session import HEAD
 from tfshrink.deploy.litert.session import PREFILL
 from tfshrink.errors import UserError
@@ -12,40 +14,41 @@ from tfshrink.errors import UserError
 TOKENS = 32  # of a prefill as it lies in the file; calls choose their own
 
 
-def write_litert(decoder, path):
+def write_litert(decoder, path, cache=None):
     """Writes a file with the graphs that a `Session` runs.
 
     Args:
         decoder: `FrozenDecoder`.
         path: File to write.
+        cache: `CodedCache`, or `None` for an exact one.
 
     Returns:
         Bytes written.
     """
     file = FlatModel()
-    graphs = DecoderGraphs(file, decoder)
-    graphs.add(DECODE, 1, FIRST_COLUMNS)
-    graphs.add(PREFILL, TOKENS, FIRST_COLUMNS)
+    if cache is not None:
+        file.attach(KV, cache.attached())
+    graphs = DecoderGraphs(file, decoder, cache)
+    graphs.add(DECODE, 1, STEP)
+    graphs.add(PREFILL, TOKENS, STEP)
     graphs.add_head(HEAD, TOKENS)
     with open(path, "wb") as target:
         return file.save(target)
 
 
-def check_litert(plan):
+def check_litert(plan, config):
     """Raises a `UserError` for what a LiteRT file cannot hold.
 
     Args:
         plan: `Plan`.
+        config: `DecoderConfig`.
     """
-    for name, advice in (
-        ("kv", "its cache is exact"),
-        ("exit", "every token runs all blocks"),
-    ):
-        if getattr(plan, name):
-            raise UserError(
-                f"`plan` {plan.name} must not set {name} for "
-                f"--format=litert: {advice}. Received: {getattr(plan, name)}"
-            )
+    check_kv(plan, config)
+    if plan.exit:
+        raise UserError(
+            f"`plan` {plan.name} must not set exit for --format=litert: every "
+            f"token runs all blocks. Received: {plan.exit}"
+        )
 
 
 def litert_notes(decoder):
