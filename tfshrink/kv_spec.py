@@ -43,6 +43,8 @@ class KVSpec:
         length: Cached tokens that the rate is of; `None` is as many as the
             cache in use may hold.
         rotated: Whether keys are coded after RoPE.
+        calibration: Of `pca`: file of `bin/calibrate`; `None` is statistics on
+            the default text, measured once and kept.
         method: Of `channel`: which coefficients stay is decided for each vector
             (`"per_vector"`, the default) or for a whole block of tokens
             (`"layer_wise"`).
@@ -68,6 +70,7 @@ class KVSpec:
     exact: int | None = None
     length: int | None = None
     rotated: bool = False
+    calibration: str | None = None
     method: str | None = None
     select: str | None = None
     layers: str = "all"
@@ -102,6 +105,11 @@ class KVSpec:
         if self.exact not in (None, 8, 16):
             raise UserError(
                 f"`kv` exact must be 8 or 16 bits. Received: {self.exact!r}"
+            )
+        if self.calibration is not None and self.codec != "pca":
+            raise UserError(
+                "`kv` calibration must be left out but for pca. "
+                f"Received: {self.codec} with {self.calibration!r}"
             )
         for name, choices in (("method", METHODS), ("select", SELECTS)):
             value = getattr(self, name)
@@ -214,6 +222,7 @@ KINDS = {
     "exact": int,
     "length": int,
     "rotated": lambda text: {"true": True, "false": False}[text.lower()],
+    "calibration": str,
     "method": str,
     "select": str,
     "layers": str,

@@ -276,6 +276,8 @@ class Plan:
     def load(cls, path):
         """Reads a file of `save`.
 
+        A calibration of its `kv` may lie beside it.
+
         Raises:
             UserError: naming the file, when it is missing or no plan.
         """
@@ -286,7 +288,13 @@ class Plan:
                 f"`plan` must be a readable JSON file. Received: {path} "
                 f"({error})"
             ) from error
-        return cls.from_json(values, source=str(path))
+        own = cls.from_json(values, source=str(path))
+        name = (own.kv or {}).get("calibration")
+        beside = pathlib.Path(path).parent / (name or "")
+        if name and beside.is_file():
+            kv = {**own.kv, "calibration": str(beside)}
+            own = dataclasses.replace(own, kv=kv)
+        return own
 
     @property
     def hash(self):

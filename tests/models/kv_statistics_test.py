@@ -1,4 +1,3 @@
-import pathlib
 from unittest import mock
 
 import numpy as np
@@ -13,7 +12,6 @@ from tfshrink.evaluation.kv_cost import kv_cost
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models import kv_codecs
 from tfshrink.models import kv_statistics as statistics_lib
-from tfshrink.models.kv_codecs import load_statistics
 from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.models.kv_codecs import pca_table
 from tfshrink.models.kv_codecs import vector_bytes
@@ -94,26 +92,6 @@ class KVStatisticsTest(TestCase):
         with mock.patch.object(statistics_lib, "SHARE", 0.0):
             plain = kv_statistics(model, TOKENS)
         self.assertNotAllClose(weighted.mean, plain.mean, atol=1e-4)
-
-
-class LoadTest(TestCase):
-    def setUp(self):
-        super().setUp()
-        self.folder = pathlib.Path(self.create_tempdir().full_path)
-
-    def test_they_are_measured_once_for_each_model(self):
-        first = load_statistics(open_source("tiny"), self.folder)
-        with mock.patch.object(kv_codecs, "kv_statistics") as measure:
-            again = load_statistics(open_source("tiny"), self.folder)
-            measure.assert_not_called()
-        self.assertAllEqual(first.backward, again.backward)
-        load_statistics(open_source("tiny-gpt2"), self.folder)
-        files = sorted(self.folder.iterdir())
-        self.assertLen(files, 2)
-        for file in files:
-            file.write_bytes(file.read_bytes()[:100])
-        mended = load_statistics(open_source("tiny"), self.folder)
-        self.assertAllClose(mended.backward, first.backward)
 
 
 class TableTest(TestCase):

@@ -1,16 +1,8 @@
 """From a spec to the codecs of a model's K/V cache."""
 
-import contextlib
-from zipfile import BadZipFile
-
 import numpy as np
 
-from tfshrink.data.documents import load_examples
-from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import UserError
-from tfshrink.files import atomic_write
-from tfshrink.files import cache_folder
-from tfshrink.files import sha256_json
 from tfshrink.kv_spec import RATED
 from tfshrink.layers.block_codecs import BlockCodecs
 from tfshrink.layers.channel_codec import ChannelCodec
@@ -22,15 +14,13 @@ from tfshrink.layers.pca_codec import PCACodec
 from tfshrink.layers.pca_codec import PCATable
 from tfshrink.layers.time_codec import side_bytes
 from tfshrink.layers.time_codec import TimeCodec
-from tfshrink.models.kv_statistics import kv_statistics
-from tfshrink.models.kv_statistics import KVStatistics
+from tfshrink.models.kv_calibration import load_statistics
+from tfshrink.models.kv_calibration import read_calibration
 from tfshrink.ops.bit_allocation import allocate
 from tfshrink.ops.packing import WIDTHS
 from tfshrink.ops.transforms import fixed_basis
 from tfshrink.ops.transforms import LEAST
 
-ROWS, CONTEXT = 7, 2048  # of the calibration text
-VERSION = 3
 RUN = 8  # coefficients that share a bit-width, so that they fill bytes
 
 
@@ -151,61 +141,6 @@ def exact_bytes(spec, config):
     return 2 * tokens * config.kv_heads * row
 
 
-def load_statistics(source, folder=None):
-    """The `KVStatistics` of a model, measured once and kept.
-
-    Args:
-        source: `Source`.
-        folder: Where they are kept; default: the cache folder.
-    """
-    examples = _calibration_text(source)
-    key = sha256_json(
-        {
-            "version": VERSION,
-            "model": source.identity,
-            "tokens": examples.tolist(),
-        }
-    )
-    folder = cache_folder() / "kv" if folder is None else folder
-    path = folder / f"{key[:24]}.npz"
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            return KVStatistics(**dict(arrays))
-    except (OSError, ValueError, TypeError, EOFError, BadZipFile):
-        pass  # none yet, or a damaged file
-    from tfshrink.models.load import load_model
-
-    model = load_model(source)
-    with progress_bar("K/V statistics", source.config.layers) as show:
-        found = kv_statistics(
-            model,
-            examples,
-            progress=lambda done: show(done, done * examples.size),
-        )
-    _keep(path, found)
-    return found
-
-
-def _calibration_text(source):
-    context = min(CONTEXT, source.config.context)
-    eos = source.config.eos
-    return load_examples(
-        "pydoc",
-        source.tokenizer(),
-        context,
-        separator=eos[0] if eos else 0,
-        split="calibrate",
-    ).tokens[:ROWS]
-
-
-def _keep(path, found):
-    """Writes statistics whole or not at all; a full disk costs the keeping."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "wb") as file:
-            np.savez(file, **vars(found))
-
-
 def _pca(spec, source, length):
     """Makes the `PCACodec` of each block of the model."""
     config = source.config
@@ -215,7 +150,10 @@ def _pca(spec, source, length):
             f"two tokens. Received: {spec.block}"
         )
     budget = int(vector_bytes(spec, config, length)) - 1
-    statistics = load_statistics(source)
+    if spec.calibration is None:
+        statistics = load_statistics(source)
+    else:
+        statistics = read_calibration(spec.calibration, source)
 
     def make(index):
         if not spec.rotated:
