@@ -3,11 +3,11 @@
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
 
+from tests import forks
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tests.training import tiny
@@ -70,12 +70,7 @@ class BenchmarksTest(TestCase):
             self.skipTest("one backend is enough")
 
     def _run(self, script, *options, code=0):
-        done = subprocess.run(
-            [sys.executable, BENCHMARKS / script, *options],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        done = forks.run([BENCHMARKS / script, *options], timeout=600)
         self.assertEqual(done.returncode, code, done.stderr)
         return done
 
@@ -156,7 +151,7 @@ class BenchmarksTest(TestCase):
         text = folder / "text.txt"
         text.write_text("One fish, two fish; red fish, blue fish. " * 40)
         small = (
-            f"--model=tiny --plan=8;4;2 --group=32 --ranks=2,4,4 --limit=4 "
+            f"--model=tiny --plan=2 --group=32 --ranks=4 --limit=4 "
             f"--total_steps=2 --batch_size=2 --context=16 --generated_rows=2 "
             f"--dtype=float32 --init=mse --bank=none --eval_data={text} "
             f"--nouse_tensorboard"

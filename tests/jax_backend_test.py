@@ -33,6 +33,12 @@ CORE = (
     "tests/training/styles_test.py",
     "tests/training/trainer_test.py",
 )
+# Half of the time goes into making code fast that runs once.
+FAST_COMPILE = (
+    "--xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true "
+    "--xla_disable_hlo_passes=constant_folding"
+)
 
 
 class JaxBackendTest(TestCase):
@@ -41,6 +47,7 @@ class JaxBackendTest(TestCase):
             self.skipTest("this run is on JAX already")
         if not importlib.util.find_spec("jax"):
             self.skipTest("JAX is not installed")
+        flags = os.environ.get("XLA_FLAGS", "")
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-m", "not smollm2"]
             + [path for path in CORE if (ROOT / path).exists()],
@@ -51,6 +58,7 @@ class JaxBackendTest(TestCase):
                 **os.environ,
                 "KERAS_BACKEND": "jax",
                 "TFSHRINK_BLOCK_TENSORFLOW": "1",
+                "XLA_FLAGS": f"{FAST_COMPILE} {flags}",
             },
             timeout=900,
         )

@@ -1,10 +1,9 @@
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests import forks
 from tests.data import squad_files
 from tests.test_case import TestCase
 from tfshrink.data.generated import load_generated
@@ -29,15 +28,7 @@ class ModelTextTest(TestCase):
         return prompts, identity, tokenizer
 
     def run_binary(self, *arguments):
-        command = [sys.executable, f"{ROOT}/bin/gen_data", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": ROOT},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return forks.run([f"{ROOT}/bin/gen_data", *arguments], cwd=self.folder)
 
     def test_start_prompts_are_plain_tokens(self):
         prompts, identity, tokenizer = self.prompts("start")

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import parameterized
 
+from tests import forks
 from tests.evaluation.evaluate_test import write_run
 from tests.test_case import TestCase
 from tfshrink.deploy import export as export_module
@@ -411,13 +412,7 @@ class BinaryTest(TestCase):
         folder = pathlib.Path(self.create_tempdir().full_path, "out")
 
         def run(*command):
-            return subprocess.run(
-                [sys.executable, *command],
-                capture_output=True,
-                text=True,
-                check=True,
-                cwd=ROOT,
-            )
+            return forks.run(command, check=True, cwd=ROOT)
 
         done = run(
             "bin/export", "--model=tiny", "--group=32", f"--out={folder}"

@@ -3,14 +3,13 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import unittest
 from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
 
+from tests import forks
 from tests.data import squad_files
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
@@ -326,17 +325,9 @@ class MistakesTest(TestCase):
 
 class BinaryTest(TestCase):
     def run_binary(self, *arguments):
-        return subprocess.run(
-            [sys.executable, ROOT / "bin/evaluate", *arguments],
+        return forks.run(
+            [ROOT / "bin/evaluate", *arguments],
             cwd=self.create_tempdir().full_path,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
         )
 
     def test_help_shows_three_examples(self):

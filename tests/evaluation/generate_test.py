@@ -1,11 +1,9 @@
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 from absl.testing import parameterized
 
+from tests import forks
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.evaluation.generate import generate
@@ -16,13 +14,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 class GenerateTest(TestCase):
     def run_binary(self, *flags):
-        return subprocess.run(
-            [sys.executable, ROOT / "bin" / "generate", *flags],
+        return forks.run(
+            [ROOT / "bin" / "generate", *flags],
             cwd=self.create_tempdir().full_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            timeout=300,
         )
 
     def test_text_behind_a_coded_cache(self):

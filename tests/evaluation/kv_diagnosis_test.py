@@ -1,14 +1,12 @@
 import contextlib
 import io
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from absl.testing import parameterized
 
+from tests import forks
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.evaluation.kv_diagnosis import diagnose
@@ -133,13 +131,9 @@ class DiagnoseTest(TestCase):
 
 class BinaryTest(TestCase):
     def run_binary(self, *arguments):
-        return subprocess.run(
-            [sys.executable, ROOT / "bin/diagnose", *arguments],
+        return forks.run(
+            [ROOT / "bin/diagnose", *arguments],
             cwd=self.create_tempdir().full_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=200,
         )
 
     def test_help_and_list(self):

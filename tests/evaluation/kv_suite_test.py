@@ -3,14 +3,13 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import unittest
 from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
 
+from tests import forks
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tfshrink.data.examples import Examples
@@ -105,13 +104,9 @@ class PartsTest(TestCase):
 
 class BinaryTest(TestCase):
     def run_binary(self, *arguments):
-        return subprocess.run(
-            [sys.executable, ROOT / "bin/benchmark", *arguments],
+        return forks.run(
+            [ROOT / "bin/benchmark", *arguments],
             cwd=self.create_tempdir().full_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=200,
         )
 
     def test_help_and_list(self):

@@ -1,10 +1,9 @@
 import os
 import pathlib
-import subprocess
-import sys
 
 from absl.testing import parameterized
 
+from tests import forks
 from tests.test_case import TestCase
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,14 +22,7 @@ class BinariesTest(TestCase):
         self.folder = self.create_tempdir().full_path
 
     def run_binary(self, name, *arguments):
-        return subprocess.run(
-            [sys.executable, ROOT / "bin" / name, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
+        return forks.run([ROOT / "bin" / name, *arguments], cwd=self.folder)
 
     @parameterized.parameters(*FLAGS)
     def test_help_is_a_manual(self, name):

@@ -4,13 +4,12 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from absl.testing import parameterized
 from scipy import stats
 
+from tests import forks
 from tests.evaluation.evaluate_test import write_run
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
@@ -218,11 +217,8 @@ class CommandsTest(TestCase):
 
 class BinariesTest(TestCase):
     def run_binary(self, name, *arguments):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "bin" / name), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=200,
+        return forks.run(
+            [ROOT / "bin" / name, *arguments],
             cwd=self.create_tempdir().full_path,
         )
 

@@ -164,16 +164,16 @@ class KilledTest(TestCase):
         super().setUp()
         self.folder = Path(self.create_tempdir().full_path)
 
-    def start(self, name, *arguments, **options):
+    def start(self, name, *arguments, within=()):
+        """Starts the binary; `within` is a command that takes its line."""
         log = open(self.folder / f"{name}.log", "a")
         self.addCleanup(log.close)
         process = subprocess.Popen(
-            [sys.executable, str(BINARY), *TINY, f"--workdir={name}"]
+            [*within, sys.executable, str(BINARY), *TINY, f"--workdir={name}"]
             + list(arguments),
             cwd=self.folder,
             stdout=log,
             stderr=log,
-            **options,
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -242,10 +242,8 @@ class KilledTest(TestCase):
             load_tensors(last)
 
     def test_a_full_disk_is_one_line_and_leaves_no_half_file(self):
-        def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-
-        process = self.start("full", preexec_fn=limit)
+        limit = ("bash", "-c", 'ulimit -f 49; exec "$@"', "limited")
+        process = self.start("full", within=limit)
         self.assertEqual(process.wait(900), 1)
         log = (self.folder / "full.log").read_text()
         self.assertNotIn("Traceback", log)

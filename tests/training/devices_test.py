@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import socket
@@ -81,6 +82,7 @@ print(json.dumps([found, messages]))
 def run(script, devices=1, **environment):
     """Starts the script in a process of its own."""
     flags = f"--xla_force_host_platform_device_count={devices}"
+    own = os.environ.get("XLA_FLAGS", "")
     return subprocess.Popen(
         [sys.executable, "-c", START.format(devices=devices) + script],
         stdout=subprocess.PIPE,
@@ -91,10 +93,20 @@ def run(script, devices=1, **environment):
             **os.environ,
             "PYTHONPATH": ".",
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": flags if not ON_TENSORFLOW else "",
+            "XLA_FLAGS": f"{flags} {own}" if not ON_TENSORFLOW else "",
             **environment,
         },
     )
+
+
+@functools.cache
+def two_devices():
+    """What `DEVICES` printed: with one device, with two, and messages."""
+    process = run(DEVICES, devices=2)
+    out, errors = process.communicate(timeout=900)
+    if process.returncode:
+        raise AssertionError(errors)
+    return json.loads(out.splitlines()[-1])
 
 
 class DataParallelTest(TestCase):
@@ -112,7 +124,7 @@ class DataParallelTest(TestCase):
         return json.loads(out.splitlines()[-1])
 
     def test_two_devices_give_the_losses_of_one(self):
-        found, messages = self.outcome(self.start(DEVICES, devices=2))
+        found, messages = two_devices()
         (one, *alone), (two, *together) = found
         self.assertEqual((one, two), (1, 2))
         for own, others in zip(together, alone, strict=True):
@@ -125,7 +137,7 @@ class DataParallelTest(TestCase):
         if not ON_TENSORFLOW:
             self.skipTest("TF_CONFIG is TensorFlow's")
         script = "print(json.dumps(losses(0)))"
-        alone = self.outcome(self.start(script))
+        (alone, _), _ = two_devices()
         sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
         workers = [f"localhost:{s.getsockname()[1]}" for s in sockets]
         for own in sockets:

@@ -1,5 +1,7 @@
 """A small model, rows and settings that the tests of training share."""
 
+import functools
+
 import numpy as np
 
 from tfshrink.data.examples import Examples
@@ -22,13 +24,25 @@ def model(name="tiny", *, remat=False, dtype="float32", fit=True, **structure):
         "group": 32,
         **structure,
     }
-    return load_model(
-        name,
-        precision=PrecisionConfig(**structure),
-        remat=remat,
-        dtype=dtype,
-        fit=fit,
+    precision = PrecisionConfig(**structure)
+    made = load_model(
+        name, precision=precision, remat=remat, dtype=dtype, fit=False
     )
+    if fit:
+        for variable, value in zip(
+            made.variables, _fitted(name, precision), strict=True
+        ):
+            variable.assign(value)
+    return made
+
+
+@functools.cache
+def _fitted(name, precision):
+    """Values of a model whose scales are fitted, which takes seconds."""
+    return [
+        np.array(variable)
+        for variable in load_model(name, precision=precision).variables
+    ]
 
 
 def text(rows=8, length=16, seed=0):
