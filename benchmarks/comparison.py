@@ -111,11 +111,13 @@ def compare(ours, peer):
             "(benchmarks/README.md makes one), or --variants= be empty. "
             "Received: None"
         )
+    rows = []
     with _work() as common:
-        rows = [
-            {"side": side, "variant": variant, **_step(command + common)}
-            for side, variant, command in jobs
-        ]
+        for side, variant, command in jobs:
+            figures = _step(command + common)
+            rows.append({"side": side, "variant": variant, **figures})
+            if FLAGS.json:  # what is measured is kept, whatever comes
+                write_json(FLAGS.json, {"title": None, "rows": rows})
     speeds = [r["tokens_per_second"] for r in rows if r["side"] == "PyTorch"]
     for row in rows:
         row["ratio"] = (

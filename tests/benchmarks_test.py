@@ -146,6 +146,19 @@ class BenchmarksTest(TestCase):
         done = self._run("quality.py", *options, code=1)
         self.assertIn("remove it", done.stderr.splitlines()[-1])
 
+    def test_sparse_products_are_those_of_what_is_kept(self):
+        path = self.create_tempdir().full_path + "/out.json"
+        self._run(
+            "kv_sparse.py",
+            "--tokens=64",
+            "--kept=4,32",
+            "--repeats=1",
+            f"--json={path}",
+        )
+        rows = json.loads(pathlib.Path(path).read_text())["rows"]
+        self.assertLen(rows, 14)
+        self.assertLess(max(row["error"] for row in rows), 1e-4)
+
     def test_ablation_begins_where_the_whole_recipe_began(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         text = folder / "text.txt"

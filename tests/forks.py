@@ -99,8 +99,13 @@ def _start():
             "OPENBLAS_NUM_THREADS": "1",
         },
     )
-    atexit.register(server.kill)
+    atexit.register(_stop, server)
     return server
+
+
+def _stop(server):
+    server.kill()
+    server.communicate()
 
 
 def serve():
