@@ -146,6 +146,19 @@ class BenchmarksTest(TestCase):
         done = self._run("quality.py", *options, code=1)
         self.assertIn("remove it", done.stderr.splitlines()[-1])
 
+    def test_the_example_study_draws_its_figure(self):
+        path = pathlib.Path(self.create_tempdir().full_path, "out.png")
+        done = self._run(
+            ROOT / "examples" / "kv_study.py",
+            "--model=tiny",
+            "--method=int4",
+            "--context=160",
+            "--limit=1",
+            f"--output={path}",
+        )
+        self.assertIn("int4", done.stdout)
+        self.assertStartsWith(path.read_bytes(), b"\x89PNG")
+
     def test_sparse_products_are_those_of_what_is_kept(self):
         path = self.create_tempdir().full_path + "/out.json"
         self._run(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import os
 import time
 
@@ -220,6 +221,8 @@ def _judge(candidate, protocol, material, reference, dry_run):
         for plan in candidate.plans:
             key = sha256_json(plan.kv)
             if key not in judges:
+                judges = None
+                gc.collect()  # compiled functions hold weights in circles
                 judges = {  # one at a time: each holds compiled functions
                     key: Judge(
                         model,

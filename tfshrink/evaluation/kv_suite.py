@@ -1,5 +1,6 @@
 """Codecs of the K/V cache side by side: bytes, quality, text, speed."""
 
+import gc
 import time
 
 import numpy as np
@@ -107,6 +108,7 @@ def kv_suite(
     with progress_bar("codecs", len(specs)) as show:
         for done, spec in enumerate(specs, 1):
             rows.append(suite.row(spec, verify=verify, speed=speed))
+            gc.collect()  # compiled functions hold weights in circles
             show(done, done * len(material.text.examples) * context)
     return {
         "model": source.name,
