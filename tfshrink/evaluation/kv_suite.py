@@ -48,6 +48,7 @@ def kv_suite(
     verify=False,
     speed=True,
     seed=0,
+    on_rows=lambda rows: None,
 ):
     """Measures codecs on one model and text, each against the exact cache.
 
@@ -65,6 +66,7 @@ def kv_suite(
             nothing is coded yet, and tokens one by one to tokens in steps.
         speed: Whether decoding behind the context is timed.
         seed: Of the tokens that are to be copied.
+        on_rows: Called with the rows so far after each codec.
 
     Returns:
         Dict with `rows`, one a codec and rate, the exact cache first:
@@ -108,6 +110,7 @@ def kv_suite(
     with progress_bar("codecs", len(specs)) as show:
         for done, spec in enumerate(specs, 1):
             rows.append(suite.row(spec, verify=verify, speed=speed))
+            on_rows(rows)
             gc.collect()  # compiled functions hold weights in circles
             show(done, done * len(material.text.examples) * context)
     return {
