@@ -24,7 +24,7 @@ class CodedColumns:
     Args:
         heads: Where each block's heads begin, and their total `(L + 1,)`.
         width: Head width D.
-        tables: What `kv_tables` made.
+        tables: What `CodedCache.attached` returned.
 
     Attributes:
         changed: As of `ExactColumns`.
