@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+import unittest
 import warnings
 from pathlib import Path
 
@@ -53,15 +54,7 @@ def run(command, *, cwd=None, env=None, timeout=200, check=False):
     command = [str(part) for part in command]
     environment = dict(os.environ if env is None else env)
     if not ON_TENSORFLOW:  # JAX must not be forked
-        return subprocess.run(
-            [sys.executable, *command],
-            cwd=cwd,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=check,
-        )
+        raise unittest.SkipTest("binaries run on one backend")
     if not _SERVERS:
         _SERVERS.append(_start())
     with tempfile.TemporaryDirectory() as folder:
