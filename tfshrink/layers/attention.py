@@ -89,6 +89,10 @@ class Attention(keras.layers.Layer):
             out = ops.reshape(out, (-1, x.shape[1], wide))
         return self.output_dense(out, bits=out_bits), state
 
+    def keys_and_values(self, x, bits=None):
+        """Keys and values `(B, T, H_kv D)` of normalised states `x`."""
+        return tuple(project([self.key, self.value], x, bits))
+
     def get_config(self):
         precision = self.precision
         return {

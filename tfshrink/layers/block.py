@@ -76,6 +76,16 @@ class Block(keras.layers.Layer):
         x = x + out
         return x + self.mlp(self.mlp_norm(x), mlp_bits), state
 
+    def keys_and_values(self, x, bits=None):
+        """What attention would keep of `x` `(B, T, C)`: `(keys, values)`.
+
+        Args:
+            x: States in front of the block.
+            bits: Of its attention_in, as `SwitchableDense` takes them.
+        """
+        x = self.attention_norm(ops.cast(x, self.compute_dtype))
+        return self.attention.keys_and_values(x, bits)
+
     def groups(self):
         """Layer groups in model order: name to its dense members."""
         attention, mlp = self.attention, self.mlp

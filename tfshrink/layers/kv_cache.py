@@ -96,3 +96,23 @@ class KVCache:
         out = block.attend(query, state, step[block.kind])
         wide = self.config.heads * width
         return ops.reshape(out, (-1, query.shape[1], wide)), state
+
+    def append(self, key, value, rotation, *, index, state, step):
+        """Appends new tokens in one block, and attends to nothing.
+
+        Args:
+            key: `(B, T, H_kv D)`.
+            value: Of the same shape.
+            rotation: As in `attend`.
+            index: As in `attend`.
+            state: As in `attend`.
+            step: As in `attend`.
+
+        Returns:
+            The block's new state.
+        """
+        block = self.blocks[index]
+        _, key, value = attention.by_head(
+            key, key, value, self.config.head_dim, rotation
+        )
+        return block.append(state, key, value, step[block.kind])

@@ -10,6 +10,9 @@ from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
 from tfshrink.layer_groups import block_name
 from tfshrink.layers.block import Block
+from tfshrink.layers.exit_config import ExitConfig
+from tfshrink.layers.exit_head import ExitHead
+from tfshrink.layers.light_head import LightHead
 from tfshrink.layers.norm import Norm
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.removal import split
@@ -35,6 +38,8 @@ class Decoder(keras.Model):
             scales, banks or adapters.
         remat: Whether blocks recompute their activations in the backward
             pass (gradient checkpointing).
+        exits: `ExitConfig` of a decoder that tokens may leave early (through
+            `models.exit_loop`), or `None`. A call runs all blocks.
 
     Call arguments:
         tokens: Integer `(B, T)`.
@@ -52,15 +57,20 @@ class Decoder(keras.Model):
         >>> logits = model(tokens)
     """
 
-    def __init__(self, config, precision=None, remat=False, **kwargs):
+    def __init__(
+        self, config, precision=None, remat=False, exits=None, **kwargs
+    ):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = DecoderConfig.from_json(config)
         if isinstance(precision, dict):
             precision = PrecisionConfig.from_json(precision)
+        if isinstance(exits, dict):
+            exits = ExitConfig.from_json(exits)
         self.config = config
         self.precision = precision
         self.remat = remat
+        self.exits = exits
         self._inverse = None
         if config.positions == "rope":
             self._inverse = rotary.frequencies(
@@ -102,6 +112,25 @@ class Decoder(keras.Model):
             self.head = SwitchableDense(
                 config.vocabulary, precision=outer, dtype=policy, name="head"
             )
+        self.exit_heads, self.light_head = [], None
+        if exits is not None:
+            self._add_exits(exits)
+
+    def _add_exits(self, exits):
+        exits.check(self.config)
+        policy = self.dtype_policy
+        self.exit_heads = [
+            ExitHead(self.config, exits, dtype=policy, name=f"exit_{index:02d}")
+            for index in exits.layers
+        ]
+        if exits.rank:
+            self.light_head = LightHead(
+                self.config.vocabulary,
+                self.config.width,
+                exits.rank,
+                dtype=policy,
+                name="exit_candidates",
+            )
 
     def build(self, input_shape=None):
         shape = (None, None, self.config.width)
@@ -113,6 +142,10 @@ class Decoder(keras.Model):
         self.final_norm.build(shape)
         if self.head is not None:
             self.head.build(shape)
+        for head in self.exit_heads:
+            head.build(shape)
+        if self.light_head is not None:
+            self.light_head.build()
         self.built = True
 
     def set_bitmap(self, plan):
@@ -155,7 +188,7 @@ class Decoder(keras.Model):
             bits = self.switch.bits
         return self.logits(self.hidden(tokens, bits), bits)
 
-    def hidden(self, tokens, bits=None, codecs=None):
+    def hidden(self, tokens, bits=None, codecs=None, tap=None):
         """Final hidden states `(B, T, C)`, normalised, before the head.
 
         Args:
@@ -163,6 +196,8 @@ class Decoder(keras.Model):
             bits: As in a call.
             codecs: `BlockCodecs`: older tokens are seen as these decode them,
                 and gradients pass (`ParallelKV`); `None` sees all exactly.
+            tap: Called with the states behind each exit's block, and with the
+                rotation of their positions; `None` for nothing.
         """
         bits = self._checked(bits)
         length = tokens.shape[1]
@@ -178,6 +213,8 @@ class Decoder(keras.Model):
             cache = codecs and codecs.parallel(self.config, index)
             run = _forward(block, own, rotation, cache)
             x = keras.remat(run)(x) if self.remat else run(x)
+            if tap is not None and index + 1 in self.exits.layers:
+                tap(x, rotation)
         return self.for_head(self.final_norm(x), bits)
 
     def hidden_cached(self, tokens, states, column, pad, store, bits=None):
@@ -196,20 +233,38 @@ class Decoder(keras.Model):
             `(hidden, states)`.
         """
         bits = self._checked(bits)
-        count = tokens.shape[1]
-        columns = column + ops.arange(count)
-        step = store.begin(column, pad, count)
-        positions = ops.maximum(columns[None, :] - pad[:, None], 0)
+        step = store.begin(column, pad, tokens.shape[1])
+        positions = positions_at(column, pad, tokens.shape[1])
         x, rotation = self.embed(tokens, positions, bits)
-        new = []
-        for index, block in enumerate(self.blocks):
+        blocks = range(self.config.layers)
+        x, new = self.run_blocks(blocks, x, rotation, states, store, step, bits)
+        return self.for_head(self.final_norm(x), bits), new
+
+    def run_blocks(self, blocks, x, rotation, states, store, step, bits=None):
+        """Runs some of the blocks on new tokens, over a cache.
+
+        Args:
+            blocks: Their numbers, from 0, in a row.
+            x: States `(B, T, C)` in front of them.
+            rotation: Of `embed`.
+            states: Cache state, one entry a block of the model.
+            store: The `KVCache`.
+            step: Of its `begin`.
+            bits: As in a call.
+
+        Returns:
+            `(x, states)`: the states behind them, and a new list in which
+            theirs are replaced.
+        """
+        states = list(states)
+        for index in blocks:
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             cache = functools.partial(
                 store.attend, index=index, state=states[index], step=step
             )
-            x, state = block(x, own, rotation, cache=cache)
-            new.append(state)
-        return self.for_head(self.final_norm(x), bits), new
+            block = self.blocks[index]
+            x, states[index] = block(x, own, rotation, cache=cache)
+        return x, states
 
     def for_head(self, x, bits):
         """States as the head reads them: int8 where its kernel wants that."""
@@ -242,8 +297,14 @@ class Decoder(keras.Model):
         """Embedded tokens `(B, T, C)` and the rotation of `positions`."""
         x = self.embedding(tokens, self._outer_bits(bits, 0))
         if self.positions is not None:
-            return x + self.positions(positions), None
-        return x, rotary.tables(positions, self._inverse)
+            x = x + self.positions(positions)
+        return x, self.rotation(positions)
+
+    def rotation(self, positions):
+        """Cosines and sines of positions, `None` where they are learned."""
+        if self.positions is not None:
+            return None
+        return rotary.tables(positions, self._inverse)
 
     def head_kernel(self, bits=None):
         """The head as `(V, C)`, in the compute type."""
@@ -277,7 +338,14 @@ class Decoder(keras.Model):
             "config": self.config.to_json(),
             "precision": precision and precision.to_json(),
             "remat": self.remat,
+            "exits": self.exits and self.exits.to_json(),
         }
+
+
+def positions_at(column, pad, count):
+    """Positions `(B, T)` of `count` tokens that begin in a cache column."""
+    columns = column + ops.arange(count)
+    return ops.maximum(columns[None, :] - pad[:, None], 0)
 
 
 def _forward(block, bits, rotation, cache):

@@ -8,11 +8,15 @@ from keras import ops
 
 from tfshrink.backend import Compiled
 from tfshrink.errors import UserError
-from tfshrink.layers.kv_cache import KVCache
 from tfshrink.models import decode_loop
 from tfshrink.models import prompts as prompts_lib
+from tfshrink.models.draft_walk import DraftWalk
 from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
+from tfshrink.models.exit_walk import ExitWalk
+from tfshrink.models.full_walk import FullWalk
+from tfshrink.models.segments import Segments
+from tfshrink.models.walk import EMPTY
 
 _BUCKET = 64  # columns: cache lengths are multiples of it
 _STREAM = 4  # tokens a call while streaming
@@ -40,6 +44,11 @@ class Generator:
         chunk: Most tokens that one call of the compiled loop makes.
         codecs: `BlockCodecs` that the cache keeps keys and values with, or
             `None` to keep them as they are.
+        exits: `ExitSpec` by which tokens leave early, or `None`.
+
+    Attributes:
+        depths: Of the last call of `generate`, for each row the number of
+            blocks that each of its tokens ran.
 
     Example:
         >>> generator = Generator(load_model("tiny"))
@@ -56,25 +65,33 @@ class Generator:
         cache_length=None,
         chunk=64,
         codecs=None,
+        exits=None,
     ):
         self.model = model
+        self.depths = []
         self.tokenizer = tokenizer
         self.bits = bits
         self.cache_length = cache_length
         self.chunk = chunk
-        self.codecs = codecs
+        self.walk = walk_of(model, exits, codecs)
         variables = model.variables
         self.prepare = EffectiveWeights(model)
         self.prefill = Compiled(
-            functools.partial(decode_loop.prefill, model, self._open),
-            variables,
+            functools.partial(decode_loop.prefill, self.walk), variables
         )
         self.decode = Compiled(
-            functools.partial(
-                decode_loop.decode, model, self._open, length=chunk
-            ),
+            functools.partial(decode_loop.decode, self.walk, length=chunk),
             variables,
         )
+
+    @property
+    def codecs(self):
+        """`BlockCodecs` of the cache, or `None`; may be set before a call."""
+        return self.walk.codecs
+
+    @codecs.setter
+    def codecs(self, codecs):
+        self.walk.codecs = codecs
 
     def generate(self, prompts, *, max_new_tokens, **settings):
         """Continues a batch of prompts.
@@ -93,10 +110,12 @@ class Generator:
                 its range, bits that do not fit the model.
         """
         rows = [[] for _ in prompts]
+        self.depths = [[] for _ in prompts]
         steps = self.steps(prompts, max_new_tokens, self.chunk, settings)
-        for new in steps:
-            for row, tokens in zip(rows, new, strict=True):
-                row += tokens[tokens != decode_loop.EMPTY].tolist()
+        for parts in steps:
+            for found, own in zip((rows, self.depths), parts, strict=True):
+                for row, values in zip(found, own, strict=True):
+                    row += values[values != EMPTY].tolist()
         return rows
 
     def stream(self, prompt, *, max_new_tokens, **settings):
@@ -108,8 +127,9 @@ class Generator:
             **settings: As in `generate`.
         """
         chunk = min(_STREAM, self.chunk)
-        for new in self.steps([prompt], max_new_tokens, chunk, settings):
-            yield from new[new != decode_loop.EMPTY].tolist()
+        steps = self.steps([prompt], max_new_tokens, chunk, settings)
+        for new, _ in steps:
+            yield from new[new != EMPTY].tolist()
 
     def stream_text(self, text, *, stop_strings=(), **settings):
         """Yields the continuation of a text in pieces.
@@ -143,11 +163,13 @@ class Generator:
             settings: Dict, as in `generate`.
 
         Yields:
-            int32 `(B, n)` arrays, `decode_loop.EMPTY` behind a stop.
+            `(new, depth)`: int32 `(B, n)`, the tokens and the blocks that each
+            ran, `EMPTY` behind a stop.
         """
         config = self.model.config
         prompts_lib.check_prompts(prompts, config, max_new_tokens)
         settings = prompts_lib.sampling_settings(config, **settings)
+        settings["exit"] = self.walk.settings(max_new_tokens)
         bits = self._bits()
         longest = max(map(len, prompts)) - 1
         width = self._prompt_columns(longest, max_new_tokens)
@@ -156,8 +178,7 @@ class Generator:
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
         weights, bits = self.prepare(bits), bits_beside(self.model, bits)
-        store = KVCache(config, length, self.model.compute_dtype, self.codecs)
-        cache = store.create(len(prompts))
+        cache = self.walk.create(len(prompts), length)
         if width:
             cache = self.prefill(weights, bits, tokens, pad, cache)
         seen = prompts_lib.seen_mask(prompts, config.vocabulary)
@@ -176,16 +197,14 @@ class Generator:
         del cache  # its copies come and go with `state`
         for start in range(0, max_new_tokens, chunk):
             count = min(max_new_tokens - start, chunk)
-            new, state = self.decode(
+            new, depth, state = self.decode(
                 weights, bits, pad, settings, _tensors(np.int32(count)), state
             )
-            yield ops.convert_to_numpy(new)[:, :count]
+            yield tuple(
+                ops.convert_to_numpy(own)[:, :count] for own in (new, depth)
+            )
             if ops.convert_to_numpy(state["done"]).all():
                 return
-
-    def _open(self, state):
-        """The cache that a state is of."""
-        return KVCache.of_state(self.model.config, state, self.codecs)
 
     def _prompt_columns(self, longest, new):
         """Columns for prompts: a bucket, or what a given cache leaves."""
@@ -219,6 +238,20 @@ class Generator:
                 f"switchable layer groups. Received: {len(self.bits)}"
             )
         return _tensors(np.asarray(self.bits, "int32"))
+
+
+def walk_of(model, exits=None, codecs=None):
+    """The `Walk` through a model.
+
+    Args:
+        model: Built `Decoder`.
+        exits: `ExitSpec`, or `None` for all blocks.
+        codecs: `BlockCodecs` of the K/V cache, or `None`.
+    """
+    if exits is None:
+        return FullWalk(model, codecs)
+    segments = Segments(model, exits, codecs)
+    return (DraftWalk if exits.missing == "verify" else ExitWalk)(segments)
 
 
 def _tensors(nest):

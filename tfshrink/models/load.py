@@ -8,7 +8,13 @@ from tfshrink.ops.quantize import WIDTHS
 
 
 def load_model(
-    source, *, precision=None, dtype="float32", remat=False, fit=True
+    source,
+    *,
+    precision=None,
+    dtype="float32",
+    remat=False,
+    fit=True,
+    exits=None,
 ):
     """Builds a decoder and streams the weights of a source into it.
 
@@ -20,6 +26,7 @@ def load_model(
         remat: Gradient checkpointing.
         fit: Whether to fit the scales; not needed where a checkpoint
             follows.
+        exits: `ExitConfig`, or `None`; exits start untrained.
 
     Returns:
         A built `Decoder`, its scales fitted by squared error if `fit`.
@@ -34,7 +41,7 @@ def load_model(
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
     # Adapters start from a seed of their path: it must not count models.
     model = Decoder(
-        source.config, precision, remat, dtype=policy, name="decoder"
+        source.config, precision, remat, exits, dtype=policy, name="decoder"
     )
     model.build()
     load_weights(model, source)
@@ -67,8 +74,8 @@ def load_weights(model, source):
 
 
 def weight_variables(model):
-    """Variables that come from a checkpoint (no scales, banks, adapters)."""
-    own = ("/quantizer/", "/adapters/")
+    """Variables that come from a checkpoint (no scales, adapters, exits)."""
+    own = ("/quantizer/", "/adapters/", "/exit_")
     return [v for v in model.variables if not any(o in v.path for o in own)]
 
 

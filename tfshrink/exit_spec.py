@@ -1,0 +1,240 @@
+"""When tokens leave a decoder early, as data."""
+
+import dataclasses
+import math
+import numbers
+
+from tfshrink.errors import unknown_choice
+from tfshrink.errors import UserError
+
+# Not imported from `ops.confidence`: a plan is read without Keras.
+CONFIDENCES = (
+    "classifier",
+    "cosine",
+    "entropy",
+    "margin",
+    "max",
+    "multi_level",
+)
+MISSING = {
+    "lazy": "keys and values of layers a token skipped are computed, exactly, "
+    "when a later token goes that deep",
+    "propagate": "the skipped layers' keys and values come from the state the "
+    "token left with",
+    "recompute": "every token runs through all layers (the slow reference)",
+    "verify": "what leaves early is a draft; the full model confirms it",
+}
+SCHEDULES = ("decay", "dynamic", "fixed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExitSpec:
+    """Exit policy: which confidence must pass which threshold where.
+
+    Args:
+        confidence: One of `CONFIDENCES`.
+        thresholds: What confidence must exceed, 0..1: one for all exits, or
+            one each; at 1 nothing leaves.
+        layers: Blocks behind which tokens may leave; empty is all the exits
+            the model has.
+        missing: One of `MISSING`: how layers that a token skipped get its keys
+            and values.
+        schedule: `"fixed"`; `"decay"` falls with the text made (`floor`,
+            `rate`); `"dynamic"` moves all thresholds so that a share `target`
+            of the tokens leaves.
+        floor: Of `decay`: share of the threshold that is left in the end.
+        rate: Of `decay`: how fast it falls.
+        target: Of `dynamic`: share of tokens that shall leave.
+        margin: Least top1 - top2 beside the confidence, 0..1.
+        pending: Tokens that may wait for their deeper layers before the next
+            one goes all the way (`lazy`), or longest draft (`verify`).
+
+    Raises:
+        UserError: A value is out of range.
+
+    Example:
+        >>> ExitSpec.parse("margin:.8:layers=10,18").thresholds
+        (0.8,)
+    """
+
+    confidence: str = "classifier"
+    thresholds: tuple = (0.9,)
+    layers: tuple = ()
+    missing: str = "lazy"
+    schedule: str = "fixed"
+    floor: float = 0.9
+    rate: float = 4.0
+    target: float | None = None
+    margin: float = 0.0
+    pending: int = 8
+
+    def __post_init__(self):
+        for name in ("thresholds", "layers"):
+            value = getattr(self, name)
+            one = isinstance(value, numbers.Real)
+            object.__setattr__(self, name, (value,) if one else tuple(value))
+        for name, choices in (
+            ("confidence", CONFIDENCES),
+            ("missing", MISSING),
+            ("schedule", SCHEDULES),
+        ):
+            if getattr(self, name) not in choices:
+                raise unknown_choice(
+                    f"exit {name}", getattr(self, name), choices
+                )
+        if not self.thresholds:
+            raise UserError("`exit` must have a threshold. Received: none")
+        shares = [("threshold", value) for value in self.thresholds]
+        shares += [("floor", self.floor), ("margin", self.margin)]
+        if self.target is not None:
+            shares.append(("target", self.target))
+        for name, value in shares:
+            if not _is_number(value) or not 0 <= value <= 1:
+                raise UserError(
+                    f"`exit` {name} must lie in 0..1. Received: {value!r}"
+                )
+        if not _is_number(self.rate) or self.rate < 0:
+            raise UserError(
+                f"`exit` rate must be at least 0. Received: {self.rate!r}"
+            )
+        if (self.schedule == "dynamic") != (self.target is not None):
+            raise UserError(
+                "`exit` must have a target with schedule=dynamic, and only "
+                f"then. Received: schedule={self.schedule}, "
+                f"target={self.target}"
+            )
+        if not _is_count(self.pending) or self.pending < 1:
+            raise UserError(
+                "`exit` pending must be an integer, at least 1. "
+                f"Received: {self.pending!r}"
+            )
+        self._check_layers()
+
+    def _check_layers(self):
+        for index in self.layers:
+            if not _is_count(index) or index < 1:
+                raise UserError(
+                    "`exit` layers must be numbers of blocks, counted from 1. "
+                    f"Received: {index!r}"
+                )
+        if list(self.layers) != sorted(set(self.layers)):
+            raise UserError(
+                f"`exit` layers must rise. Received: {_joined(self.layers)}"
+            )
+        count = len(self.thresholds)
+        if self.layers and count not in (1, len(self.layers)):
+            raise UserError(
+                "`exit` must have one threshold, or one for each of its "
+                f"{len(self.layers)} layers. Received: {count}"
+            )
+
+    @classmethod
+    def parse(cls, text):
+        """Reads `"margin:.8:layers=10,18:missing=lazy"`."""
+        confidence, *parts = str(text).strip().split(":")
+        values = {"confidence": confidence}
+        for part in parts:
+            name, _, value = part.partition("=")
+            if not value:
+                name, value = "thresholds", name
+            try:
+                values[name] = KINDS[name](value)
+            except (KeyError, ValueError):
+                raise UserError(
+                    "`exit` must be a confidence and a threshold, with "
+                    f"{', '.join(KINDS)} behind colons, as in "
+                    f"margin:.8:layers=10,18. Received: {part!r}"
+                ) from None
+        return cls(**values)
+
+    def __str__(self):
+        parts = [self.confidence, _joined(self.thresholds)]
+        for field in dataclasses.fields(self)[2:]:
+            value = getattr(self, field.name)
+            if value != field.default:
+                if isinstance(value, tuple):
+                    value = _joined(value)
+                parts.append(f"{field.name}={value}")
+        return ":".join(parts)
+
+    def to_json(self):
+        """Returns a plain dict."""
+        values = dataclasses.asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, values, source="exit"):
+        """Builds a spec from the dict of `to_json`."""
+        if not isinstance(values, dict):
+            raise UserError(f"`{source}` must be a dict. Received: {values!r}")
+        fields = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - fields)
+        if unknown:
+            raise UserError(
+                f"`{source}` must have no other fields than "
+                f"{', '.join(sorted(fields))}. Received: {unknown[0]}"
+            )
+        return cls(**values)
+
+    def layers_of(self, exits):
+        """The layers in use of a model that has exits behind `exits`.
+
+        Raises:
+            UserError: A layer without an exit, a number of thresholds that
+                does not fit.
+        """
+        for index in self.layers:
+            if index not in exits:
+                raise UserError(
+                    "`exit` layers must be some of those the model has exits "
+                    f"behind: {_joined(exits)}. Received: {index}"
+                )
+        layers = self.layers or tuple(exits)
+        if len(self.thresholds) not in (1, len(layers)):
+            raise UserError(
+                "`exit` must have one threshold, or one for each of the "
+                f"{len(layers)} exits. Received: {len(self.thresholds)}"
+            )
+        return layers
+
+    def thresholds_of(self, exits):
+        """One threshold for each of the model's exits; 1 where none is used."""
+        layers = self.layers_of(exits)
+        values = self.thresholds
+        if len(values) == 1:
+            values = values * len(layers)
+        own = dict(zip(layers, values, strict=True))
+        return tuple(own.get(index, 1.0) for index in exits)
+
+
+def _is_number(value):
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _joined(values):
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _numbers(kind):
+    return lambda text: tuple(kind(part) for part in text.split(","))
+
+
+KINDS = {
+    "thresholds": _numbers(float),
+    "layers": _numbers(int),
+    "missing": str,
+    "schedule": str,
+    "floor": float,
+    "rate": float,
+    "target": float,
+    "margin": float,
+    "pending": int,
+}
