@@ -1,16 +1,25 @@
+import dataclasses
+
 import numpy as np
 from absl.testing import parameterized
 from keras import ops
 
+from tests.layers.kv_stubs import Lossless
 from tests.layers.layer_inputs import randomize
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.backend import Compiled
+from tfshrink.errors import UserError
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.layers.block_codecs import BlockCodecs
 from tfshrink.layers.exit_config import ExitConfig
+from tfshrink.models.decoder import Decoder
 from tfshrink.models.generation import Generator
+from tfshrink.models.generation import walk_of
 from tfshrink.models.load import load_model
+from tfshrink.models.sources import open_source
 from tfshrink.ops import confidence
+from tfshrink.ops.attention import by_head
 
 # What about half of an untrained exit's tokens exceed.
 MIDDLE = {"classifier": 0.5, "cosine": 0.0, "entropy": 0.01, "margin": 0.02}
@@ -30,6 +39,21 @@ def model(source="tiny", layers=(1,), **options):
     if made.light_head is not None:
         made.light_head.fit(kernel, states)
     return made
+
+
+def deeper_model():
+    """Three blocks, with exits behind two of them."""
+    config = dataclasses.replace(open_source("tiny").config, layers=3)
+    exits = ExitConfig(layers=(1, 2), rank=8, candidates=8)
+    made = Decoder(config, exits=exits, name="decoder")
+    made.build()
+    randomize(made, 5, size=0.2)
+    return made
+
+
+def lossless(made):
+    codecs = [Lossless(8)] * made.config.layers
+    return BlockCodecs(codecs, window=8, sinks=2, dtype="float32")
 
 
 def generator(made, spec, **options):
@@ -137,3 +161,90 @@ class ExitWalkTest(TestCase):
         found = own.generate([PROMPT], max_new_tokens=30, **GREEDY)
         self.assertEqual(found, [wanted])
         self.assertEqual(own.depths, [depths])
+
+    def test_each_of_several_exits_is_asked(self):
+        made = deeper_model()
+        spec = ExitSpec.parse("margin:.2,.1:layers=1,2:pending=4")
+        wanted, depths = Oracle(made).generate(PROMPT, 30, spec)
+        own = Generator(made, exits=spec)
+        found = own.generate([PROMPT], max_new_tokens=30, **GREEDY)
+        self.assertEqual((found, own.depths), ([wanted], [depths]))
+        self.assertEqual(set(depths), {1, 2, 3})
+
+    @parameterized.parameters(1, 3, 8)
+    def test_what_an_exit_drafts_the_full_model_confirms(self, pending):
+        made = model()
+        own = generator(made, f"classifier:.4:missing=verify:pending={pending}")
+        for options in (GREEDY, {"temperature": 0.9, "seed": 4}):
+            options = {**options, "repetition_penalty": 1.1}
+            for prompts in (PROMPTS, PROMPTS[-1:]):
+                found = own.generate(prompts, max_new_tokens=21, **options)
+                full = Generator(made, chunk=21)
+                wanted = full.generate(prompts, max_new_tokens=21, **options)
+                self.assertEqual(found, wanted)
+
+    def test_a_right_draft_is_reported_with_its_depth(self):
+        """The head of the full model behind a block that changes nothing."""
+        made = model(blocks=0, rank=0)
+        for name in ("output", "down"):
+            for variable in made.blocks[1].variables:
+                if f"/{name}/" in variable.path:
+                    variable.assign(np.zeros(variable.shape, "float32"))
+        head = made.exit_heads[0]
+        for mine, theirs in zip(
+            head.norm.variables, made.final_norm.variables, strict=True
+        ):
+            mine.assign(theirs)
+        head.translate.assign(np.eye(made.config.width, dtype="float32"))
+        own = generator(made, "margin:0:missing=verify:pending=4")
+        own.generate([PROMPT], max_new_tokens=10, **GREEDY)
+        self.assertEqual(own.depths, [[1, 1, 1, 2, 1, 1, 1, 2, 1, 2]])
+
+    def test_propagated_keys_and_values_are_of_the_exit_state(self):
+        made = model(blocks=0)
+        spec = ExitSpec.parse("margin:0:missing=propagate")
+        walk = walk_of(made, spec)
+        pad = np.zeros(1, "int32")
+        cache = walk.create(1, 16)
+        tokens = np.array([PROMPT[:-1]], "int32")
+        cache = walk.read(tokens, cache, 0, pad, None)
+        column = len(PROMPT) - 1
+        policy = walk.settings(1)
+        _, depth, cache = walk.next(
+            np.array(PROMPT[-1:]), cache, column, pad, None, False, 0, policy
+        )
+        self.assertAllEqual(to_numpy(depth), [1])
+        states = []
+        made.hidden(np.array([PROMPT]), tap=lambda x, _: states.append(x))
+        key, value = made.blocks[1].keys_and_values(states[0])
+        rotation = made.rotation(np.arange(len(PROMPT))[None])
+        _, key, value = by_head(key, key, value, made.config.head_dim, rotation)
+        for cached, wanted in zip(
+            cache["blocks"][1], (key, value), strict=True
+        ):
+            wanted = to_numpy(wanted)[:, column].transpose(1, 0, 2)
+            found = to_numpy(cached)[0, :, column]
+            self.assertAllClose(found, wanted[:, 0], atol=1e-5)
+
+    def test_a_coded_cache_gets_what_waited_one_by_one(self):
+        made = model()
+        codecs = lossless(made)
+        own = generator(made, "classifier:.5:pending=4", codecs=codecs)
+        exact = generator(made, "classifier:.5:pending=4")
+        found = own.generate([PROMPT], max_new_tokens=20, **GREEDY)
+        wanted = exact.generate([PROMPT], max_new_tokens=20, **GREEDY)
+        self.assertEqual(found, wanted)
+        self.assertEqual(own.depths, exact.depths)
+
+    def test_mistakes_are_named(self):
+        with self.assertRaisesRegex(UserError, "bin/train --style=early_exit"):
+            generator(load_model("tiny"), "margin:.5")
+        with self.assertRaisesRegex(UserError, "behind: 1. Received: 2"):
+            generator(model(), "margin:.5:layers=2")
+        with self.assertRaisesRegex(UserError, "between 1 and 1.*Received: 2"):
+            model(layers=(2,))
+        with self.assertRaisesRegex(UserError, "below the width of 64"):
+            model(rank=64)
+        own = generator(model(), "margin:.5:missing=verify")
+        with self.assertRaisesRegex(UserError, "needs an exact K/V cache"):
+            own.codecs = lossless(own.model)
