@@ -54,7 +54,7 @@ def added_up(trainer, terms, batches, teachers=None):
     """Losses of an update and the gradient sums it leaves, cleared after."""
     if teachers is None:
         teachers = [trainer.said(own) for own in batches]
-    found = trainer._terms(terms, batches, teachers)
+    found = trainer._terms(terms, batches, teachers, {})
     sums = [to_numpy(total) for total in trainer.sums]
     for total in trainer.sums:
         total.assign(ops.zeros_like(total.value))

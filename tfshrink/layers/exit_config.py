@@ -41,6 +41,36 @@ class ExitConfig:
                     f"Received: {getattr(self, name)}"
                 )
 
+    @classmethod
+    def parse(cls, text, config, **values):
+        """Reads `"8,16,24"`, or `"auto"`, for a `DecoderConfig`.
+
+        Args:
+            text: Numbers of blocks; `auto` spreads four evenly.
+            config: `DecoderConfig`.
+            **values: Of the config.
+        """
+        if text == "auto":
+            spread = range(1, SPREAD + 1)
+            layers = {config.layers * i // (SPREAD + 1) for i in spread}
+            layers = tuple(sorted(layers - {0}))
+            if not layers:
+                raise UserError(
+                    "`exits` needs a model of at least 2 blocks. "
+                    f"Received: {config.name} with {config.layers}"
+                )
+        else:
+            try:
+                layers = tuple(int(part) for part in text.split(","))
+            except ValueError:
+                raise UserError(
+                    "`exits` must be numbers of blocks such as 8,16,24, or "
+                    f"auto. Received: {text!r}"
+                ) from None
+        found = cls(layers=layers, **values)
+        found.check(config)
+        return found
+
     def check(self, config):
         """Raises a `UserError` unless the exits fit a `DecoderConfig`."""
         for index in self.layers:
@@ -71,4 +101,5 @@ class ExitConfig:
         return cls(**values)
 
 
+SPREAD = 4  # exits of `auto`
 LEAST = {"blocks": 0, "rank": 0, "candidates": 3, "hidden": 1}

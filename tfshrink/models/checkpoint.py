@@ -11,8 +11,9 @@ from tfshrink.models.folds import set_folds
 from tfshrink.models.ordering import orders
 from tfshrink.models.ordering import set_orders
 
-TRAINED = ("/quantizer/", "/adapters/", "norm/")
+TRAINED = ("/quantizer/", "/adapters/", "norm/", "/exit_")
 FOLD = "fold/"  # before the name of a layer group whose inputs are scaled
+EXIT = "exit_"  # of the names of exits, and of what they share
 ORDER = "order/"  # before `block_00/heads` and the like
 
 
@@ -21,7 +22,7 @@ def variable_name(variable):
     parts = variable.path.split("/")
     roots = ("embedding", "positions", "final_norm", "head")
     while parts and parts[0] not in roots:
-        if parts[0].startswith("block_"):
+        if parts[0].startswith(("block_", EXIT)):
             break
         parts = parts[1:]
     return "/".join(parts)
@@ -70,7 +71,7 @@ def load_tensors(path):
 
 
 def save_model(path, model, metadata=None, *, weights=False):
-    """Saves scales, codes, adapters, norms, folds and orders.
+    """Saves scales, codes, adapters, norms, exits, folds and orders.
 
     Latent codes are stored as the integers they round to; codes of at most
     4 bits take half a byte.
@@ -97,6 +98,8 @@ def save_model(path, model, metadata=None, *, weights=False):
 def load_model_state(path, model):
     """Restores a file of `save_model` into a model of the same structure.
 
+    The exits of a model are left as they are by a file that has none.
+
     Args:
         path: The file.
         model: Built `Decoder` with the weights of its source.
@@ -111,6 +114,8 @@ def load_model_state(path, model):
     scales, places = _named(FOLD, tensors), _named(ORDER, tensors)
     own = {variable_name(v): v for v in model.variables}
     wanted = {name for name in own if _is_trained(name)}
+    if not any(name.startswith(EXIT) for name in tensors):
+        wanted = {name for name in wanted if not name.startswith(EXIT)}
     wrong = sorted((wanted - set(tensors)) | (set(tensors) - set(own)))
     if wrong:
         raise UserError(
@@ -130,6 +135,11 @@ def load_model_state(path, model):
             )
         variable.assign(value)
     return metadata
+
+
+def holds_exits(path):
+    """Whether a file of `save_model` holds exits."""
+    return any(name.startswith(EXIT) for name in load_tensors(path)[0])
 
 
 def _named(prefix, tensors):

@@ -188,7 +188,7 @@ class Decoder(keras.Model):
             bits = self.switch.bits
         return self.logits(self.hidden(tokens, bits), bits)
 
-    def hidden(self, tokens, bits=None, codecs=None, tap=None):
+    def hidden(self, tokens, bits=None, codecs=None, tap=None, dropped=None):
         """Final hidden states `(B, T, C)`, normalised, before the head.
 
         Args:
@@ -198,6 +198,7 @@ class Decoder(keras.Model):
                 and gradients pass (`ParallelKV`); `None` sees all exactly.
             tap: Called with the states behind each exit's block, and with the
                 rotation of their positions; `None` for nothing.
+            dropped: Boolean tensor `(blocks,)`, those to leave out, or `None`.
         """
         bits = self._checked(bits)
         length = tokens.shape[1]
@@ -212,7 +213,8 @@ class Decoder(keras.Model):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             cache = codecs and codecs.parallel(self.config, index)
             run = _forward(block, own, rotation, cache)
-            x = keras.remat(run)(x) if self.remat else run(x)
+            new = keras.remat(run)(x) if self.remat else run(x)
+            x = new if dropped is None else ops.where(dropped[index], x, new)
             if tap is not None and index + 1 in self.exits.layers:
                 tap(x, rotation)
         return self.for_head(self.final_norm(x), bits)
@@ -319,6 +321,12 @@ class Decoder(keras.Model):
         """Logits `(..., V)` in float32 of hidden states `(..., C)`."""
         kernel = ops.transpose(self.head_kernel(bits))
         return ops.cast(ops.matmul(hidden, kernel), "float32")
+
+    @property
+    def exit_variables(self):
+        """Variables of the exits and of the light head they share."""
+        layers = [*self.exit_heads, self.light_head]
+        return sum((x.variables for x in layers if x is not None), [])
 
     def groups(self):
         """Name of each layer group to its list of member layers."""

@@ -48,7 +48,17 @@ class EffectiveWeights:
             found.update(_named(_members(block), values))
             start = stop
         values = self._outer(None if bits is None else bits[start:])
-        return {**found, **_named(self._outer_layers(), values)}
+        found.update(_named(self._outer_layers(), values))
+        return {**found, **self._of_exits()}
+
+    def _of_exits(self):
+        """Matrices of the exits, which have no bits, in the compute type."""
+        dtype = self.model.compute_dtype
+        return {
+            variable.path: keras.ops.cast(variable, dtype)
+            for variable in self.model.exit_variables
+            if len(variable.shape) == 2 and dtype != variable.dtype
+        }
 
     def _of_first_block(self, values, bits):
         first = self.model.blocks[0]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.models.checkpoint import EXIT
 from tfshrink.models.decoder import Decoder
 from tfshrink.ops.quantize import WIDTHS
 
@@ -75,7 +76,7 @@ def load_weights(model, source):
 
 def weight_variables(model):
     """Variables that come from a checkpoint (no scales, adapters, exits)."""
-    own = ("/quantizer/", "/adapters/", "/exit_")
+    own = ("/quantizer/", "/adapters/", f"/{EXIT}")
     return [v for v in model.variables if not any(o in v.path for o in own)]
 
 

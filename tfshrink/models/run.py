@@ -64,7 +64,13 @@ def open_run(workdir, *, dtype="float32", widths=(), activations=None):
     if activations is not None:
         precision = dataclasses.replace(precision, activations=activations)
     source = open_source(config["model"])
-    model = load_model(source, precision=precision, dtype=dtype, fit=False)
+    model = load_model(
+        source,
+        precision=precision,
+        dtype=dtype,
+        fit=False,
+        exits=config.get("exits"),
+    )
     load_model_state(workdir / "checkpoints" / FINAL, model)
     fit_missing(model, widths)
     return Run(model, source, config, plans, workdir.name)

@@ -12,6 +12,7 @@ from tfshrink.models.checkpoint import save_tensors
 from tfshrink.training.board import Board
 from tfshrink.training.devices import agree_over_machines
 from tfshrink.training.devices import total_over_machines
+from tfshrink.training.exit_loss import ExitLoss
 from tfshrink.training.held_out import HeldOut
 from tfshrink.training.pruning_schedule import gradual
 from tfshrink.training.pruning_schedule import SCHEDULES
@@ -101,17 +102,32 @@ def lowest_bits(trainer, settings, plans, batches, folder):
 def make_trainer(model, settings, plans, codecs=None):
     """The trainer and style that the settings ask for."""
     factor = settings.learning_rate / RATES["adapters"]
+    parts = tuple(settings.train.split(","))
+    exits = None
+    if model.exits is not None:
+        exits = ExitLoss(
+            model,
+            steps=settings.total_steps,
+            weights=settings.exit_weights,
+            curriculum=settings.curriculum,
+            layer_dropout=settings.layer_dropout,
+            # Without a teacher to please, the text is all there is.
+            cross_entropy=settings.cross_entropy if settings.distill else 1.0,
+            frozen=parts == ("exits",),
+            seed=settings.seed,
+        )
     return Trainer(
         model,
         style=make_style(model, settings, plans),
         steps=settings.total_steps,
-        parts=tuple(settings.train.split(",")),
+        parts=parts,
         rates={name: rate * factor for name, rate in RATES.items()},
         distill=settings.distill,
         cross_entropy=settings.cross_entropy,
         accumulation=settings.accumulation,
         bit_rates=settings.bit_rates,
         codecs=codecs,
+        exits=exits,
     )
 
 

@@ -1,10 +1,12 @@
 """The trainable parts of a switchable model."""
 
 from tfshrink.errors import unknown_choice
+from tfshrink.models.checkpoint import EXIT
 
-# Each part: a test of a variable's path below the blocks.
+# Each part: a test of a variable's path, in blocks, final norm or exits.
 PARTS = {
     "adapters": lambda path: "/adapters/" in path,
+    "exits": lambda path: f"/{EXIT}" in path,
     "latents": lambda path: path.endswith("/quantizer/bank"),
     "norms": lambda path: "norm/" in path,
     "scales": lambda path: path.endswith("_scales"),
@@ -13,7 +15,7 @@ PARTS = {
 
 
 def part_variables(model, parts):
-    """Picks the variables of the blocks that a run trains.
+    """Picks the variables that a run trains.
 
     Args:
         model: Built `Decoder`.
@@ -28,9 +30,11 @@ def part_variables(model, parts):
             raise unknown_choice("parts", name, PARTS)
     chosen = {name: [] for name in parts}
     for variable in model.trainable_variables:
-        if "block_" not in variable.path and "final_norm" not in variable.path:
+        path = variable.path
+        exits = PARTS["exits"](path)
+        if not exits and "block_" not in path and "final_norm" not in path:
             continue
         for name in parts:
-            if PARTS[name](variable.path):
+            if PARTS[name](path) and exits == (name == "exits"):
                 chosen[name].append(variable)
     return {name: variables for name, variables in chosen.items() if variables}

@@ -28,6 +28,7 @@ def print_dry_run(settings):
     from tfshrink.training.fit import make_trainer
     from tfshrink.training.start import earlier_start
     from tfshrink.training.text import training_examples
+    from tfshrink.training.train import exit_config
     from tfshrink.training.train import structure
 
     source = open_source(settings.model)
@@ -44,7 +45,11 @@ def print_dry_run(settings):
             plain, source.tokenizer(), source.config, folder
         )
     model = load_model(
-        source, precision=precision, dtype=settings.dtype, remat=settings.remat
+        source,
+        precision=precision,
+        dtype=settings.dtype,
+        remat=settings.remat,
+        exits=exit_config(settings, source.config),
     )
     trainer = make_trainer(model, settings, plans)
     batches = Batches(text, batch_size=settings.batch_size, seed=settings.seed)

@@ -4,6 +4,8 @@ import dataclasses
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.training.exit_loss import CURRICULA
+from tfshrink.training.exit_loss import WEIGHTS
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import STRATEGIES
 from tfshrink.training.styles import STYLES
@@ -15,12 +17,24 @@ PLACES = ("side", "inside")
 PRUNING_SCHEDULES = ("constant", "one_shot", "polynomial")
 BANK_KINDS = ("none", "codes", "latent")
 
+# What a setting is that nobody gave: of all styles, and of one.
+DEFAULTS = {"plan": "8;4;2", "total_steps": 40, "train": "adapters"}
+STYLE_DEFAULTS = {
+    "early_exit": {
+        "exits": "auto",
+        "plan": "32",
+        "total_steps": 160,
+        "train": "exits",
+    },
+}
+
 # The least value of settings that count something.
 LOWEST = {
     "accumulation": 1,
     "batch_size": 1,
     "context": 2,
     "cycles": 1,
+    "exit_rows": 8,
     "generated_rows": 1,
     "init_epochs": 1,
     "init_rows": 1,
@@ -41,7 +55,10 @@ FLAG_GROUPS = {
         "static_steps": "Last steps of cpt that train the last plan alone.",
     },
     "Precision": {
-        "plan": "Plans to train, split by `;`: 8, stripe-8-4, a list, a file.",
+        "plan": (
+            "Plans to train, split by `;`: 8, stripe-8-4, a list, a file. "
+            "Default: 8;4;2; of early_exit 32."
+        ),
         "group": "Inputs per scale at 4 bits and below; 0 is per channel.",
         "ranks": "Adapter rank per width, highest first; 0 is no adapters.",
         "placement": ("Adapters beside or inside the quantizer.", PLACES),
@@ -60,12 +77,25 @@ FLAG_GROUPS = {
         "init_epochs": "Passes of --init=blockwise over them.",
         "start": "An earlier run's start or final .safetensors, not --init.",
     },
+    "Exits": {
+        "exits": "Blocks with an exit behind them, as 8,16,24, or auto.",
+        "exit_blocks": "Blocks of an exit's own.",
+        "exit_rank": "Rank of the light head; 0 takes the full one.",
+        "exit_candidates": "Tokens that the light head proposes.",
+        "exit_weights": ("Weight of each exit's loss.", WEIGHTS),
+        "exit_rows": "Rows that fit light head and classifiers, at the end.",
+        "curriculum": ("Which exits a step trains.", CURRICULA),
+        "layer_dropout": "Chance that the last block is left out of a step.",
+    },
     "Training": {
-        "total_steps": "Steps.",
+        "total_steps": "Steps. Default: 40; of early_exit 160.",
         "batch_size": "Rows of a batch.",
         "context": "Tokens of a row.",
         "accumulation": "Batches per update.",
-        "train": f"Parts to train, of {','.join(sorted(PARTS))}.",
+        "train": (
+            f"Parts to train, of {','.join(sorted(PARTS))}. Default: adapters; "
+            "of early_exit exits."
+        ),
         "learning_rate": "Peak rate of adapters; other parts scale along.",
         "bit_rates": "Scale the learning rate by bits.",
         "distill": "Learn from the full-precision model.",
@@ -97,7 +127,8 @@ class TrainSettings:
         model: What `--model` takes.
         style: One of `STYLES`.
         plan: Plans to train, split by `;`. Their bit-widths become the
-            trained widths.
+            trained widths. `None`, here and below, is the default of the style
+            (`DEFAULTS`, `STYLE_DEFAULTS`).
         group: Inputs per scale at 4 bits and below; 0 is per channel.
         total_steps: Steps of the run.
         batch_size: Rows of a batch.
@@ -122,6 +153,11 @@ class TrainSettings:
         start: Checkpoint of a run of the same structure (widths, ranks, group,
             bank) to start from, instead of `init`; empty is none.
         train: Parts to train, comma-separated, of `PARTS`.
+        exits: Blocks with an exit behind them, counted from 1,
+            comma-separated; `auto` spreads four; empty is none.
+        exit_blocks, exit_rank, exit_candidates: As in `ExitConfig`.
+        exit_weights, curriculum, layer_dropout: As in `ExitLoss`.
+        exit_rows: Rows that light head and classifiers are fitted to.
         learning_rate: Peak rate of adapters; the other parts' rates scale
             along.
         ranks: Adapter rank at each trained width, highest first; empty takes
@@ -147,9 +183,9 @@ class TrainSettings:
 
     model: str = "smollm2-135m"
     style: str = "spnet"
-    plan: str = "8;4;2"
+    plan: str | None = None
     group: int = 64
-    total_steps: int = 40
+    total_steps: int | None = None
     batch_size: int = 8
     context: int = 256
     accumulation: int = 1
@@ -165,7 +201,15 @@ class TrainSettings:
     init_rows: int = 64
     init_epochs: int = 2
     start: str = ""
-    train: str = "adapters"
+    exits: str | None = None
+    exit_blocks: int = 1
+    exit_rank: int = 64
+    exit_candidates: int = 32
+    exit_weights: str = "layer"
+    exit_rows: int = 64
+    curriculum: str = "none"
+    layer_dropout: float = 0.0
+    train: str | None = None
     learning_rate: float = 1e-3
     ranks: str = ""
     placement: str = "side"
@@ -191,8 +235,13 @@ class TrainSettings:
     use_tensorboard: bool = True
 
     def __post_init__(self):
+        for name, value in self._defaults().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         choices = {
             "style": STYLES,
+            "curriculum": CURRICULA,
+            "exit_weights": WEIGHTS,
             "init": INITS,
             "placement": PLACES,
             "bank": BANK_KINDS,
@@ -237,11 +286,37 @@ class TrainSettings:
                 f"Received: style={self.style}, "
                 f"bit_pattern={self.bit_pattern!r}"
             )
+        self._check_exits()
         sets_codes = self.init in ("blockwise", "gptq") and not self.start
         if sets_codes and self.bank == "none":
             raise UserError(
                 f"`init={self.init}` sets codes and needs `bank=codes` or "
                 "`bank=latent`. Received: bank=none"
+            )
+
+    def _defaults(self):
+        """Values of the settings that are `None`."""
+        own = STYLE_DEFAULTS.get(self.style, {})
+        return {"exits": "", **DEFAULTS, **own}
+
+    def _check_exits(self):
+        parts = self.train.split(",")
+        if ("exits" in parts) != bool(self.exits):
+            raise UserError(
+                "`exits` must be trained, as --style=early_exit or "
+                "--train=exits does, and only where there are some. Received: "
+                f"exits={self.exits!r}, train={self.train}"
+            )
+        if not 0.0 <= self.layer_dropout < 1.0:
+            raise UserError(
+                "`layer_dropout` must be at least 0 and below 1. "
+                f"Received: {self.layer_dropout}"
+            )
+        if self.layer_dropout and parts == ["exits"]:
+            raise UserError(
+                "`layer_dropout` must be 0 where blocks are not trained: "
+                "--train=weights,exits trains them. "
+                f"Received: {self.layer_dropout}"
             )
 
     def to_json(self):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.models.checkpoint import holds_exits
 from tfshrink.models.checkpoint import load_model_state
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_model
@@ -19,7 +20,7 @@ from tfshrink.training.devices import agree_over_machines
 START = "start.safetensors"  # what initialisation left
 # What a run may have trained that another starts from: the teacher and every
 # later evaluation take all else from the source.
-OWN_PARTS = {"adapters", "latents", "scales"}
+OWN_PARTS = {"adapters", "exits", "latents", "scales"}
 
 
 def earlier_start(settings, source, precision, plans):
@@ -87,20 +88,35 @@ def check_same_start(folder, text):
 def start_values(model, settings, text, folder, precision, plans):
     """Sets scales and codes, or restores what an earlier try set."""
     from tfshrink.data.progress_bar import progress_bar
+    from tfshrink.training.exit_fit import start_exits
+
+    path = folder.checkpoints / START
+    rng = np.random.default_rng(settings.seed)
+    rows = rng.permutation(len(text))[: settings.init_rows]
+    rows = text.tokens[rows]
+    if path.exists():
+        load_model_state(path, model)
+        if model.exits is None or holds_exits(path):
+            return
+    else:
+        _set_precision(model, settings, rows, folder, precision, plans)
+    if model.exits is not None:
+        with progress_bar("Starting exits", 1) as progress:
+            start_exits(model, rows)
+            progress(1, 0)
+    save_model(path, model)
+
+
+def _set_precision(model, settings, rows, folder, precision, plans):
+    """Sets order, folds, scales and codes."""
+    from tfshrink.data.progress_bar import progress_bar
     from tfshrink.models.importance import order_by_importance
     from tfshrink.models.load import fit_scales
     from tfshrink.training.initialisation import initialise
     from tfshrink.training.initialisation import smooth
 
-    path = folder.checkpoints / START
-    if path.exists():
-        load_model_state(path, model)
-        return
     calibrated = settings.init in ("awq", "blockwise", "gptq")
     plain = sorted(set(precision.widths) - set(precision.banked))
-    rng = np.random.default_rng(settings.seed)
-    rows = rng.permutation(len(text))[: settings.init_rows]
-    rows = text.tokens[rows]
     removed = [removed_parts(model.config, plan) for plan in plans]
     if any(plan.removes for plan in plans):
         with progress_bar("Ordering", len(model.blocks)) as progress:
@@ -132,7 +148,6 @@ def start_values(model, settings, text, folder, precision, plans):
         folder.write(
             "initialisation.json", [dataclasses.asdict(r) for r in reports]
         )
-    save_model(path, model)
 
 
 def _common(removed):

@@ -55,6 +55,8 @@ def one_at_a_time(step, plans, schedule):
 STYLES = {
     "cpt": (one_at_a_time, "cpt"),
     "cyclic": (cyclic, None),
+    # All plans and all exits, one update.
+    "early_exit": (spnet, None),
     "instantnet": (instantnet, None),
     "rpt": (one_at_a_time, "rpt"),
     "spnet": (spnet, None),

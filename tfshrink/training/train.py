@@ -4,11 +4,14 @@ import dataclasses
 import json
 import time
 
+import numpy as np
+
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
+from tfshrink.layers.exit_config import ExitConfig
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
 from tfshrink.models.checkpoint import save_model
@@ -22,6 +25,7 @@ from tfshrink.plan import parse_plans
 from tfshrink.run_folder import RunFolder
 from tfshrink.training.devices import data_parallel
 from tfshrink.training.devices import machines
+from tfshrink.training.exit_fit import fit_exits
 from tfshrink.training.fit import fit
 from tfshrink.training.held_out import held_out_examples
 from tfshrink.training.schedules import cpt_schedule
@@ -65,6 +69,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         pass
     source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
+    exits = exit_config(settings, source.config)
     tokenizer = source.tokenizer()
     protocol = judge_protocol(settings, source.config)
     held_out = None
@@ -89,16 +94,18 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
                 "settings": settings.to_json(),
                 "precision": precision.to_json(),
                 "plans": [plan.to_json() for plan in plans],
+                "exits": exits and exits.to_json(),
                 "identity": source.identity,
             },
         )
     text = training_examples(settings, tokenizer, source.config, folder)
-    model = _loaded(settings, source, precision)
+    text, held = hold_out(text, settings.exit_rows if exits else 0)
+    model = _loaded(settings, source, precision, exits)
     start_values(model, settings, text, folder, precision, plans)
     with data_parallel(settings.devices, settings.batch_size) as several:
         if several:
             # One device made the start; each gets a copy of a model of it.
-            model = _loaded(settings, source, precision)
+            model = _loaded(settings, source, precision, exits)
             load_model_state(folder.checkpoints / START, model)
             check_same_start(folder, text)
         # An embedding may have bits that no block has.
@@ -108,6 +115,11 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
             spec = KVSpec.from_json(plans[0].kv)
             codecs = open_codecs(spec, source, settings.context)
         fit(model, settings, plans, text, folder, held_out, codecs)
+    if exits:
+        if several:
+            model = _copied(model, _loaded(settings, source, precision, exits))
+        report = fit_exits(model, settings, plans, held, codecs)
+        folder.write("exits.json", report)
     weights = "weights" in settings.train.split(",")
     save_model(folder.checkpoints / FINAL, model, weights=weights)
     del model
@@ -116,13 +128,48 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     return judge(protocol, folder, seconds), str(folder.path)
 
 
-def _loaded(settings, source, precision):
+def _loaded(settings, source, precision, exits):
     return load_model(
         source,
         precision=precision,
         dtype=settings.dtype,
         remat=settings.remat,
         fit=False,
+        exits=exits,
+    )
+
+
+def _copied(trained, model):
+    """The model with the values of one that several devices hold."""
+    pairs = zip(trained.variables, model.variables, strict=True)
+    for source, target in pairs:
+        target.assign(np.asarray(source))
+    return model
+
+
+def hold_out(text, count):
+    """Takes rows out of a run's text: `(text, held)`.
+
+    Args:
+        text: `Examples`.
+        count: Rows at most; no more than an eighth of them all go.
+    """
+    count = min(count, max(1, len(text) // 8)) if count else 0
+    chosen = np.zeros(len(text), bool)
+    chosen[np.linspace(0, len(text) - 1, count).astype(int)] = True
+    return text[np.flatnonzero(~chosen)], text[np.flatnonzero(chosen)]
+
+
+def exit_config(settings, config):
+    """The `ExitConfig` that the settings ask for, or `None`."""
+    if not settings.exits:
+        return None
+    return ExitConfig.parse(
+        settings.exits,
+        config,
+        blocks=settings.exit_blocks,
+        rank=settings.exit_rank,
+        candidates=settings.exit_candidates,
     )
 
 
@@ -158,6 +205,9 @@ def structure(settings, config):
             plans[0], total=steps, cycles=settings.cycles, pattern=pattern
         )
     widths = tuple(sorted((b for b in blocks if b <= 8), reverse=True))
+    full = not widths and settings.train == "exits"
+    if full:
+        widths = (8,)  # what 8 bits need comes from the weights alone
     if not widths:
         raise UserError(
             "`plan` must name at least one bit-width below 16 to train. "
@@ -168,7 +218,7 @@ def structure(settings, config):
     precision = PrecisionConfig(
         widths=widths,
         group=settings.group,
-        ranks=_ranks(settings, widths),
+        ranks=() if full else _ranks(settings, widths),
         placement=settings.placement,
         bank=settings.bank,
         # Rounding is all that 8 bits need: their codes come from the weights,

@@ -27,6 +27,7 @@ from tfshrink.training.teacher import Teacher
 WARMUP = 0.2
 RATES = {
     "adapters": 1e-3,
+    "exits": 1e-3,
     "latents": 3e-2,
     "norms": 1e-4,
     "scales": 1e-3,
@@ -59,6 +60,7 @@ class Trainer:
         bit_rates: Scale the learning rate by the update's mean bits / 8.
         codecs: `BlockCodecs` that older keys and values are seen through, by
             all but the teacher; `None` is exactly.
+        exits: `ExitLoss` of a model that tokens may leave early, or `None`.
 
     Example:
         >>> trainer = Trainer(model, style=style, steps=100)
@@ -79,18 +81,23 @@ class Trainer:
         clip=1.0,
         bit_rates=False,
         codecs=None,
+        exits=None,
     ):
         self.model = model
         self.style = style
         self.steps = steps
         self.rates = {**RATES, **(rates or {})}
-        self.distill = distill
+        # What exits learn, frozen blocks say in the same pass.
+        self.distill = distill and not (exits and exits.frozen)
         self.cross_entropy = cross_entropy
         self.accumulation = accumulation
         self.clip = clip
         self.bit_rates = bit_rates
         self.codecs = codecs
+        self.exits = exits
         self.parts = part_variables(model, parts)
+        if exits and exits.variables:
+            self.parts["exits"] = self.parts["exits"] + exits.variables
         self.variables = sum(self.parts.values(), [])
         if not self.variables:
             raise UserError(
@@ -118,6 +125,7 @@ class Trainer:
             self.optimizers[name] = optimizer
         state = sum((o.variables for o in self.optimizers.values()), [])
         everything = self.model.variables + self.sums
+        everything += self.exits.variables if self.exits else []
         if self.distill:
             shared = (self.parts.get(name, []) for name in ("norms", "weights"))
             self.teacher = Teacher(
@@ -166,7 +174,8 @@ class Trainer:
 
         Returns:
             Dict with `loss` and `entropy` (nats per token, mean over plans),
-            `losses` by plan name, `gradient_norm` and `tokens` counted.
+            `losses` by plan name, `gradient_norm` and `tokens` counted; with
+            exits, `exit_losses` by layer.
 
         Raises:
             DivergedError: naming step and plan; a loss is checked before
@@ -177,29 +186,39 @@ class Trainer:
         tokens = int(sum(batch["mask"].sum() for batch in batches))
         batches = [spread_rows(batch) for batch in batches]
         teachers = [self.said(batch) for batch in batches]
-        losses, values, entropies, norms = {}, [], [], []
+        now = self.exits.at(step) if self.exits else {}
+        losses, values, norms = {}, [], []
         for update in self.style(step):
-            for plan, loss, entropy in self._terms(update, batches, teachers):
-                self._check(loss, step, plan)
-                losses[plan.name] = loss
-                values.append(loss)
-                entropies.append(entropy)
+            terms = self._terms(update, batches, teachers, now)
+            for plan, *found in terms:
+                self._check(found[0], step, plan)
+                losses[plan.name] = found[0]
+                values.append(found)
             norms.append(self._move(step, update))
             self._check(norms[-1], step, update[-1].plan)
-        return {
-            "loss": float(np.mean(values)),
-            "entropy": float(np.mean(entropies)),
+        loss, entropy, *exits = np.mean(values, axis=0).tolist()
+        metrics = {
+            "loss": loss,
+            "entropy": entropy,
             "losses": losses,
             "gradient_norm": float(np.mean(norms)),
             "tokens": tokens,
         }
+        if self.exits:
+            own = zip(self.exits.layers, exits, strict=True)
+            metrics["exit_losses"] = {str(layer): x for layer, x in own}
+        return metrics
 
     def said(self, batch):
         """What the teacher says about a batch; nothing without one."""
         return self.teacher(batch["tokens"]) if self.distill else {}
 
-    def _terms(self, update, batches, teachers):
-        """Adds up the gradients of an update; yields its losses."""
+    def _terms(self, update, batches, teachers, now):
+        """Adds up the gradients of an update.
+
+        Returns:
+            List of `(plan, loss, cross-entropy, *losses of the exits)`.
+        """
         share = np.float32(1.0 / (len(update) * len(batches)))
         results = []
         outputs = [[None] * len(batches) for _ in update]
@@ -214,54 +233,71 @@ class Trainer:
                     )
                     for i in term.learns_from
                 ]
-                loss, entropy, hidden = self._accumulate(
+                found, hidden = self._accumulate(
                     batch["tokens"],
                     batch["mask"],
                     bits,
                     share,
                     teachers[index],
                     guides,
+                    now,
                 )
                 outputs[place][index] = hidden
-                pair = first_device(loss), first_device(entropy)
-                values.append(tuple(map(float, pair)))
-            loss, entropy = np.mean(values, axis=0)
-            results.append((term.plan, float(loss), float(entropy)))
+                values.append([float(first_device(x)) for x in found])
+            means = np.mean(values, axis=0).tolist()
+            results.append((term.plan, *means))
         return results
 
-    def _term(self, tokens, mask, bits, share, teacher, guides):
+    def _term(self, tokens, mask, bits, share, teacher, guides, now):
         """Loss of one plan on one batch; its gradient joins the sums."""
         head = self.model.head_kernel
         counted = ops.reshape(mask[:, 1:], (-1,))
         own = share_of_device(ops.sum(counted))
 
-        def forward():
-            hidden = self.model.hidden(tokens, bits, self.codecs)
-            hidden = predicting(hidden)
-            pairs = [(states, head(their)) for states, their in guides]
-            if "hidden" in teacher:
-                pairs.append((teacher["hidden"], head()))
-            loss, entropy = head_loss(
-                hidden,
-                head(bits),
-                ops.reshape(tokens[:, 1:], (-1,)),
-                counted,
-                # Without the full-precision teacher the text itself teaches.
-                cross_entropy=self.cross_entropy if teacher else 1.0,
-                teachers=pairs,
-                known=[teacher["known"]] if "known" in teacher else [],
-            )
-            return loss, (entropy, hidden)
+        targets = ops.reshape(tokens[:, 1:], (-1,))
 
-        loss, extra, gradients = backend.value_and_gradients(
+        def forward():
+            taps = []
+            hidden = self.model.hidden(
+                tokens,
+                bits,
+                self.codecs,
+                tap=self.exits and (lambda *own: taps.append(own)),
+                dropped=now.get("dropped"),
+            )
+            hidden = predicting(hidden)
+
+            def last():
+                pairs = [(states, head(their)) for states, their in guides]
+                if "hidden" in teacher:
+                    pairs.append((teacher["hidden"], head()))
+                return head_loss(
+                    hidden,
+                    head(bits),
+                    targets,
+                    counted,
+                    # Without the full-precision teacher the text itself does.
+                    cross_entropy=self.cross_entropy if teacher else 1.0,
+                    teachers=pairs,
+                    known=[teacher["known"]] if "known" in teacher else [],
+                )
+
+            if self.exits is None:
+                loss, entropy = last()
+                return loss, ([loss, entropy], hidden)
+            loss, entropy, exits = self.exits(
+                taps, hidden, head(bits), targets, counted, now, last
+            )
+            return loss, ([loss, entropy, *ops.unstack(exits)], hidden)
+
+        _, (values, hidden), gradients = backend.value_and_gradients(
             forward, self.variables, dense=False
         )
         for total, gradient in zip(self.sums, gradients, strict=True):
             backend.add_gradient(total, gradient, share * own)
         return (
-            summed_over_devices(loss * own),
-            summed_over_devices(extra[0] * own),
-            ops.stop_gradient(extra[1]),
+            [summed_over_devices(value * own) for value in values],
+            ops.stop_gradient(hidden),
         )
 
     def _move(self, step, update):

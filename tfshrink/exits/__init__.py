@@ -1,0 +1,1 @@
+"""Policies of early exit, judged: traces, choices, sweeps, certificates."""

@@ -1,0 +1,209 @@
+"""Where tokens of a trace would leave under a policy, and what that costs."""
+
+import dataclasses
+
+import numpy as np
+
+from tfshrink.errors import UserError
+from tfshrink.models.segments import GAIN
+from tfshrink.ops import confidence
+
+BINS = 8  # of the position in the text made
+
+
+def chosen_exits(trace, spec, total=None):
+    """Number of the exit that each token takes, E where it takes none.
+
+    Args:
+        trace: `ExitTrace`.
+        spec: `ExitSpec`; of `missing="verify"`, where it would draft.
+        total: Tokens that are to be made; default: the most that were.
+
+    Returns:
+        int32 `(N, T)`.
+
+    Raises:
+        UserError: The spec does not fit the exits, or asks what a trace does
+            not know.
+    """
+    used = spec.layers_of(trace.layers)
+    if spec.confidence == "cosine" and len(used) != len(trace.layers):
+        raise UserError(
+            "`exit` cosine must use all exits of the model here: it compares "
+            f"the states of neighbours. Received: {spec}"
+        )
+    thresholds = np.array(spec.thresholds_of(trace.layers), "float32")
+    limits = np.broadcast_to(
+        thresholds[:, None, None], trace.token.shape
+    ).astype("float32")
+    if spec.schedule == "decay":
+        total = total or int(trace.step.max()) + 1
+        share = (trace.step / total).astype("float32")
+        kept = spec.floor + (1 - spec.floor) * np.exp(-spec.rate * share)
+        limits = limits * kept
+    sure = trace.confidence[spec.confidence]
+    clear = np.ones(sure.shape, bool)
+    if spec.margin:
+        clear = trace.confidence["margin"] >= spec.margin
+    clear = clear & (thresholds < 1.0)[:, None, None]
+    lazy = spec.missing == "lazy"
+    if spec.schedule != "dynamic" and not lazy:
+        return _first(clear & (sure > limits))
+    return _token_by_token(trace, spec, sure, limits, clear, lazy)
+
+
+def _token_by_token(trace, spec, sure, limits, clear, lazy):
+    """Choices that depend on earlier ones: a target, tokens that may wait."""
+    exits, rows, length = sure.shape
+    found = np.full((rows, length), exits, "int32")
+    shift, waiting = np.zeros(rows, "float32"), np.zeros(rows, "int32")
+    gain = GAIN if spec.schedule == "dynamic" else 0.0
+    for column in range(length):
+        limit = limits[:, :, column]
+        if gain:
+            limit = np.clip(limit + shift, 0.0, 0.9999)
+        own = _first(clear[:, :, column] & (sure[:, :, column] > limit))
+        if lazy:
+            own = np.where(waiting + 1 < spec.pending, own, exits)
+        made, left = trace.made[:, column], own < exits
+        found[:, column] = own
+        waiting = np.where(made & left, waiting + 1, 0)
+        if gain:
+            moved = shift + gain * (left - spec.target)
+            shift = np.where(made, np.clip(moved, -1.0, 1.0), shift)
+    return found
+
+
+def _first(leaves):
+    """Index of the first exit that is left at, E for none."""
+    return np.where(
+        leaves.any(axis=0), leaves.argmax(axis=0), len(leaves)
+    ).astype("int32")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExitCost:
+    """Weights that the parts of a decoder with exits read for a token.
+
+    At batch 1 a decoder waits for memory: what a token costs is what is read.
+    Tokens that wait for a deeper layer go along with the one that needs it.
+
+    Args:
+        blocks: One block.
+        test: What one exit's test reads, before any token is proposed.
+        propose: What proposing a token reads.
+        head: The full head, final norm aside.
+        depth: Blocks of the model.
+        layers: Blocks with an exit behind them.
+    """
+
+    blocks: int
+    test: int
+    propose: int
+    head: int
+    depth: int
+    layers: tuple
+
+    @classmethod
+    def of(cls, model):
+        """Counts the matrices of a built `Decoder` with exits."""
+        config, exits = model.config, model.exits
+        block = sum(
+            int(np.prod(layer.kernel.shape))
+            for members in model.blocks[0].groups().values()
+            for layer in members
+        )
+        width, head = config.width, config.vocabulary * config.width
+        propose = head
+        if exits.rank:
+            propose = exits.rank * (width + config.vocabulary)
+            propose += exits.candidates * width
+        test = exits.blocks * block + width * width + width * exits.hidden
+        return cls(block, test, propose, head, config.layers, exits.layers)
+
+    @property
+    def full(self):
+        """What a token of the full model reads."""
+        return self.depth * self.blocks + self.head
+
+    def read(self, spec):
+        """What a token reads that leaves at exit 0, 1, ... or at none.
+
+        Args:
+            spec: `ExitSpec`.
+
+        Returns:
+            float64 `(E + 1,)`.
+        """
+        used = spec.layers_of(self.layers)
+        of_logits = spec.confidence in confidence.OF_LOGITS or spec.margin
+        found, tests = [], 0.0
+        for layer in self.layers:
+            if layer in used:
+                tests += self.test + (self.propose if of_logits else 0.0)
+            own = layer * self.blocks + tests
+            found.append(own + (0.0 if of_logits else self.propose))
+        return np.array([*found, self.full + tests])
+
+    def tests(self, spec):
+        """What tests alone read of it, float64 `(E + 1,)`."""
+        depths = np.array([*self.layers, self.depth])
+        bare = depths * self.blocks
+        of_logits = spec.confidence in confidence.OF_LOGITS or spec.margin
+        bare[:-1] += 0 if of_logits else self.propose
+        bare[-1] = self.full
+        return self.read(spec) - bare
+
+
+def summary(trace, spec, cost, total=None):
+    """What a policy does to a trace.
+
+    Args:
+        trace: `ExitTrace`.
+        spec: `ExitSpec`.
+        cost: `ExitCost`.
+        total: As in `chosen_exits`.
+
+    Returns:
+        Dict: `agreement` with the full model, `exit_rate`, mean `layers` and
+        `saved_layers` (share), `weights_read` of the full model's, `tests`
+        (what exit tests alone read of that), `by_layer` (share of tokens
+        by depth), `by_position` (mean layers over the text made),
+        `perplexity_ratio` at the text's next tokens, `tokens`.
+    """
+    exits = chosen_exits(trace, spec, total)
+    made, count = trace.made, len(trace.layers)
+    own = exits[made]
+    depths = np.array([*trace.layers, trace.depth])
+    layers = depths[own]
+
+    def at(values, last):
+        every = np.concatenate([values, last[None]])
+        return np.take_along_axis(every, exits[None], axis=0)[0][made]
+
+    right = at(trace.right, np.ones_like(made))
+    nats = at(trace.nats, trace.last_nats)
+    share = trace.step[made] / (trace.step[made].max() + 1)
+    places = np.minimum((share * BINS).astype(int), BINS - 1)
+    read = cost.read(spec)[own]
+    return {
+        "exit": str(spec),
+        "agreement": float(right.mean()),
+        "exit_rate": float((own < count).mean()),
+        "layers": float(layers.mean()),
+        "saved_layers": float(1.0 - layers.mean() / trace.depth),
+        "weights_read": float(read.mean() / cost.full),
+        "tests": float(cost.tests(spec)[own].mean() / cost.full),
+        "by_layer": {
+            str(depth): float((own == index).mean())
+            for index, depth in enumerate(depths)
+        },
+        "by_position": [
+            float(layers[places == i].mean()) if (places == i).any() else None
+            for i in range(BINS)
+        ],
+        "perplexity_ratio": float(
+            np.exp(nats.mean() - trace.last_nats[made].mean())
+        ),
+        "tokens": int(made.sum()),
+    }

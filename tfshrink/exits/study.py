@@ -1,0 +1,289 @@
+"""The work of commands about exits: policies side by side, sweeps, promises."""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from tfshrink.data.progress_bar import progress_bar
+from tfshrink.data.prompts import load_prompts
+from tfshrink.errors import UserError
+from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import command_line
+from tfshrink.exit_spec import ExitSpec
+from tfshrink.exits.certify import learn_then_test
+from tfshrink.exits.certify import least_count
+from tfshrink.exits.choice import ExitCost
+from tfshrink.exits.choice import summary
+from tfshrink.exits.sweep import calibration_curve
+from tfshrink.exits.sweep import sweep
+from tfshrink.exits.sweep import tuned
+from tfshrink.exits.trace import trace_generated
+from tfshrink.models.generation import Generator
+from tfshrink.structure import plan_tensor
+
+WANTED = (0.9, 0.95, 0.98, 0.99)  # agreements that a study tunes for
+TIMED = 8  # prompts whose generation is timed
+REPEATS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExitSubject:
+    """A run with exits, and the text its policies are judged on.
+
+    Args:
+        workdir: Run folder of `bin/train --style=early_exit`.
+        plan: What `--plan` takes, one plan; `None` is the run's first.
+        data: Text of the prompts.
+        prompts: Their number, at most.
+        tokens: Tokens of a prompt, at most.
+        new: Tokens that the model continues each with.
+        dtype: Compute type.
+    """
+
+    workdir: str
+    plan: str | None = None
+    data: str = "pydoc"
+    prompts: int = 100
+    tokens: int = 64
+    new: int = 64
+    dtype: str = "float32"
+
+    def open(self):
+        """Loads the model: `OpenExits`.
+
+        Raises:
+            UserError: The run has no exits, or the flags are wrong.
+        """
+        (candidate,) = run_candidates([self.workdir], self.plan)
+        if self.plan and len(candidate.plans) != 1:
+            raise UserError(
+                f"`--plan` must be one plan here. Received: {self.plan}"
+            )
+        model = candidate.load(self.dtype)
+        if model.exits is None:
+            raise UserError(
+                "`--workdir` must be a run with exits, of bin/train "
+                f"--style=early_exit. Received: {self.workdir}"
+            )
+        plan = candidate.plans[0]
+        bits = plan_tensor(candidate.source.config, plan)
+        return OpenExits(self, candidate.source, model, plan, bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenExits:
+    """A loaded `ExitSubject`."""
+
+    subject: ExitSubject
+    source: object
+    model: object
+    plan: object
+    bits: object
+
+    def prompts(self, split, count=None):
+        """`Prompts` of a split."""
+        subject = self.subject
+        return load_prompts(
+            subject.data,
+            self.source.tokenizer(),
+            split=split,
+            count=count or subject.prompts,
+            length=subject.tokens,
+        )
+
+    def trace(self, prompts):
+        """`ExitTrace` along what the full model makes of prompts."""
+        with progress_bar("Tracing", len(prompts)) as progress:
+            return trace_generated(
+                self.model,
+                prompts,
+                self.subject.new,
+                bits=self.bits,
+                progress=progress,
+            )[0]
+
+    def results(self, **values):
+        """What each command reports of its model, and more."""
+        subject = self.subject
+        return {
+            "model": self.source.identity,
+            "run": subject.workdir,
+            "plan": self.plan.to_json(),
+            "data": subject.data,
+            "new_tokens": subject.new,
+            "dtype": subject.dtype,
+            **values,
+            "environment": environment(),
+            "command": command_line(),
+        }
+
+
+def evaluate_exits(subject, exits, *, speed=True):
+    """Sets exit policies side by side.
+
+    Args:
+        subject: `ExitSubject`.
+        exits: Policies, as `ExitSpec.parse` takes them.
+        speed: Whether to time generation, with and without.
+
+    Returns:
+        Dict: `exits`, a row of `choice.summary` for each, with
+        `tokens_per_second`, `speedup` and `same_text` (share of the tokens
+        made that are the full model's, until the first that is not) where it
+        was timed; `full`, the full model's speed.
+    """
+    specs = [ExitSpec.parse(text) for text in exits]
+    own = subject.open()
+    for spec in specs:
+        spec.layers_of(own.model.exits.layers)
+    prompts = own.prompts("test")
+    trace = own.trace(prompts)
+    cost = ExitCost.of(own.model)
+    rows = [summary(trace, spec, cost, subject.new) for spec in specs]
+    full = None
+    if speed:
+        full = timed(own, prompts[:TIMED], None, subject.new)
+        for row, spec in zip(rows, specs, strict=True):
+            found = timed(own, prompts[:TIMED], spec, subject.new)
+            rate = found["tokens_per_second"]
+            row["tokens_per_second"] = rate
+            row["speedup"] = rate / full["tokens_per_second"]
+            row["same_text"] = _same(found.pop("rows"), full["rows"])
+        full.pop("rows")
+    return own.results(exits=rows, full=full, prompts=len(prompts))
+
+
+def timed(own, prompts, spec, new):
+    """Generates greedily, one prompt at a time, and takes the time.
+
+    Args:
+        own: `OpenExits`.
+        prompts: `Prompts`.
+        spec: `ExitSpec`, or `None` for all blocks.
+        new: Tokens to make.
+
+    Returns:
+        Dict: `tokens_per_second` (the best of `REPEATS` rounds over all
+        prompts, prefill included), `layers` (mean), `rows` (the tokens).
+    """
+    generator = Generator(own.model, bits=own.bits, exits=spec, chunk=new)
+    lists = [
+        row[:length].tolist()
+        for row, length in zip(prompts.tokens, prompts.lengths, strict=True)
+    ]
+    options = {"max_new_tokens": new, "temperature": 0.0}
+    generator.generate([lists[0]], **options)  # compiles
+    seconds, rows, depths = [], [], []
+    for _ in range(REPEATS):
+        rows, depths = [], []
+        start = time.perf_counter()
+        for row in lists:
+            rows += generator.generate([row], **options)
+            depths += generator.depths[0]
+        seconds.append(time.perf_counter() - start)
+    made = sum(map(len, rows))
+    return {
+        "tokens_per_second": made / min(seconds),
+        "layers": float(np.mean(depths)),
+        "rows": rows,
+    }
+
+
+def _same(rows, reference):
+    """Share of tokens before the first one that differs."""
+    same = 0
+    for row, other in zip(rows, reference, strict=True):
+        for a, b in zip(row, other, strict=False):
+            if a != b:
+                break
+            same += 1
+    return same / max(1, sum(map(len, reference)))
+
+
+def study_exits(subject, *, wanted=WANTED):
+    """Sweeps thresholds of every confidence, and suggests policies.
+
+    Thresholds are chosen on one part of the text ("calibrate") and reported
+    on another ("test").
+
+    Args:
+        subject: `ExitSubject`.
+        wanted: Agreements to tune for.
+
+    Returns:
+        Dict: `sweep` (rows of `sweep.sweep`), `suggestions` (an agreement's
+        policy, `chosen` and `test` summaries), `calibration` (a curve an
+        exit), `exits` (agreement of each alone).
+    """
+    own = subject.open()
+    cost = ExitCost.of(own.model)
+    chosen = own.trace(own.prompts("calibrate"))
+    trace = own.trace(own.prompts("test"))
+    suggestions = []
+    for agreement in wanted:
+        spec, found = tuned(chosen, cost, agreement)
+        suggestions.append(
+            {
+                "wanted": agreement,
+                "policy": str(spec),
+                "chosen": found,
+                "test": summary(trace, spec, cost),
+            }
+        )
+    return own.results(
+        sweep=sweep(trace, cost),
+        suggestions=suggestions,
+        calibration=calibration_curve(trace, "classifier"),
+        exits=[
+            {
+                "layer": layer,
+                "agreement": float(trace.right[index][trace.made].mean()),
+                "nats": float(trace.nats[index][trace.made].mean()),
+                "last_nats": float(trace.last_nats[trace.made].mean()),
+            }
+            for index, layer in enumerate(trace.layers)
+        ],
+        prompts=[len(chosen), len(trace)],
+    )
+
+
+def certify_exits(subject, policy, *, agreement, confidence=0.95):
+    """Calibrates a policy so that its agreement is promised.
+
+    Args:
+        subject: `ExitSubject`.
+        policy: As `ExitSpec.parse` takes it: its thresholds are the boldest
+            that may come out.
+        agreement: Promised mean share of a prompt's tokens that are the full
+            model's.
+        confidence: With which the promise holds.
+
+    Returns:
+        Dict: `certificate` (of `learn_then_test`), and what the policy does
+        on those prompts: `summary`.
+    """
+    spec = ExitSpec.parse(policy)
+    if not 0.0 < agreement < 1.0:
+        raise UserError(
+            f"`agreement` must lie inside 0..1. Received: {agreement}"
+        )
+    least = least_count(1.0 - agreement, 1.0 - confidence)
+    if subject.prompts < least:
+        raise UserError(
+            f"`prompts` must be at least {least} to promise an agreement of "
+            f"{agreement:g} at {confidence:g}, and about {10 * least} to leave "
+            f"early at all. Received: {subject.prompts}"
+        )
+    own = subject.open()
+    spec.layers_of(own.model.exits.layers)
+    trace = own.trace(own.prompts("test"))
+    found = learn_then_test(
+        trace, spec, risk=1.0 - agreement, level=1.0 - confidence
+    )
+    policy = ExitSpec.from_json(found["exit"])
+    return own.results(
+        certificate=found,
+        summary=summary(trace, policy, ExitCost.of(own.model)),
+    )

@@ -1,0 +1,151 @@
+"""The curve of cost and agreement, and the thresholds that lie on it."""
+
+import dataclasses
+
+import numpy as np
+
+from tfshrink.exit_spec import ExitSpec
+from tfshrink.exits.choice import chosen_exits
+from tfshrink.exits.choice import summary
+from tfshrink.ops.confidence import CONFIDENCES
+from tfshrink.search.front import is_dominated
+
+POINTS = 24  # thresholds of a confidence, in a sweep
+GRID = 48  # thresholds that tuning tries at an exit
+ROUNDS = 3  # over all exits
+PRICES = np.geomspace(0.05, 50.0, 25)  # of a wrong token, in full tokens
+BINS = 10  # of a calibration curve
+
+
+def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
+    """Tries one threshold for all exits, over its whole range.
+
+    Args:
+        trace: `ExitTrace`.
+        cost: `ExitCost`.
+        confidences: Of `CONFIDENCES`.
+        points: Thresholds of each, at equal shares of tokens.
+        **options: Of each `ExitSpec`.
+
+    Returns:
+        List of `summary` dicts, each with `on_front`: whether nothing reads
+        less at the same agreement or agrees more for as much.
+    """
+    rows = []
+    for name in confidences:
+        values = trace.confidence[name][:, trace.made]
+        shares = np.linspace(0.0, 1.0, points)
+        limits = np.unique(np.quantile(values, shares).clip(0.0, 0.9999))
+        for limit in [*limits.tolist(), 1.0]:
+            spec = ExitSpec(
+                confidence=name, thresholds=(_short(limit),), **options
+            )
+            rows.append(summary(trace, spec, cost))
+    beaten = is_dominated(
+        [(row["weights_read"], -row["agreement"]) for row in rows]
+    )
+    return [
+        {**row, "on_front": not bool(worse)}
+        for row, worse in zip(rows, beaten, strict=True)
+    ]
+
+
+def tuned(trace, cost, agreement, *, confidence="classifier", **options):
+    """One threshold for each exit: the least read at a wanted agreement.
+
+    A wrong token gets a price; for each price the thresholds are found exit
+    by exit, a few times over, and the cheapest policy that agrees often
+    enough is taken.
+
+    Args:
+        trace: `ExitTrace`.
+        cost: `ExitCost`.
+        agreement: Wanted share of tokens that are the full model's.
+        confidence: One of `CONFIDENCES`.
+        **options: Of the `ExitSpec`.
+
+    Returns:
+        `(spec, summary)`; where nothing reads less than the full model, all
+        thresholds are 1.
+    """
+    full = (1.0,) * len(trace.layers)
+    base = ExitSpec(
+        confidence=confidence,
+        thresholds=full,
+        layers=trace.layers,
+        **options,
+    )
+    best = base, summary(trace, base, cost)
+    made = trace.made
+    every = np.concatenate([trace.right, np.ones_like(made)[None]])
+    values = trace.confidence[confidence][:, made]
+    grids = [
+        np.unique(np.quantile(own, np.linspace(0, 1, GRID)).clip(0, 0.9999))
+        for own in values
+    ]
+    read = cost.read(base) / cost.full
+    # Which token has waited too long depends on all before it: left out here.
+    quick = dataclasses.replace(base, missing="propagate")
+
+    def loss(thresholds, price):
+        spec = dataclasses.replace(quick, thresholds=tuple(thresholds))
+        exits = chosen_exits(trace, spec)
+        right = np.take_along_axis(every, exits[None], axis=0)[0][made]
+        return read[exits[made]].mean() + price * (1.0 - right.mean())
+
+    thresholds = list(full)
+    for price in PRICES[::-1]:
+        for _ in range(ROUNDS):
+            before = list(thresholds)
+            for place, grid in enumerate(grids):
+                limits = [*map(_short, grid), 1.0]
+                losses = []
+                for limit in limits:
+                    thresholds[place] = limit
+                    losses.append(loss(thresholds, price))
+                thresholds[place] = limits[int(np.argmin(losses))]
+            if thresholds == before:
+                break
+        spec = dataclasses.replace(base, thresholds=tuple(thresholds))
+        found = summary(trace, spec, cost)
+        if found["agreement"] < agreement:
+            break
+        if found["weights_read"] < best[1]["weights_read"]:
+            best = spec, found
+    return best
+
+
+def _short(value):
+    """A threshold that prints as what it is, never rounded up to 1."""
+    return min(float(f"{value:.4f}"), 0.9999)
+
+
+def calibration_curve(trace, confidence, bins=BINS):
+    """How often exits are right where they are so sure.
+
+    Args:
+        trace: `ExitTrace`.
+        confidence: One of `CONFIDENCES`.
+        bins: Equal parts of 0..1.
+
+    Returns:
+        List of an exit's list of dicts: `sure` (mean), `right` (share) and
+        `tokens` of each part that holds any.
+    """
+    curves = []
+    for index in range(len(trace.layers)):
+        sure = trace.confidence[confidence][index][trace.made]
+        right = trace.right[index][trace.made]
+        places = np.minimum((sure * bins).astype(int), bins - 1)
+        curves.append(
+            [
+                {
+                    "sure": float(sure[places == i].mean()),
+                    "right": float(right[places == i].mean()),
+                    "tokens": int((places == i).sum()),
+                }
+                for i in range(bins)
+                if (places == i).any()
+            ]
+        )
+    return curves

@@ -1,0 +1,152 @@
+"""What a decoder's exits see and say of text, all layers run."""
+
+import numpy as np
+from keras import ops
+
+from tfshrink.backend import Compiled
+from tfshrink.layers.light_head import candidate_logits
+from tfshrink.ops import confidence
+
+ROWS = 4  # of a call
+
+
+class ExitStates:
+    """Runs rows of text through all blocks and all exits.
+
+    With exact keys and values behind skipped layers (`missing=lazy`) a token
+    that leaves early changes nothing that others see: one pass over a text
+    tells what each policy would do with it.
+
+    Args:
+        model: Built `Decoder` with exits.
+        codecs: `BlockCodecs` that older keys and values are seen through, or
+            `None`.
+    """
+
+    def __init__(self, model, codecs=None):
+        self.model = model
+        self.codecs = codecs
+        self._states = Compiled(self._run, model.variables)
+        self._said = Compiled(self._say, model.variables)
+
+    def states(self, rows, bits=None):
+        """Yields the states of a few rows at a time.
+
+        Args:
+            rows: Integer `(N, T)`, NumPy.
+            bits: As `Decoder` takes them.
+
+        Yields:
+            Dict of float32 NumPy arrays: `behind` `(exits + 1, B, T, C)`, the
+            embedded tokens and the states behind each exit's block; `hidden`
+            `(exits, B, T, C)`, what the head reads there; `final` `(B, T, C)`,
+            what it reads in the end.
+        """
+        for own, count in _parts(rows):
+            found = self._states(own, bits)
+            yield {
+                name: _float32(value)[..., :count, :, :]
+                for name, value in found.items()
+            }
+
+    def said(self, rows, bits=None):
+        """What each exit says about each token of a text.
+
+        Args:
+            rows: Integer `(N, T)`, NumPy.
+            bits: As `Decoder` takes them.
+
+        Returns:
+            Dict of NumPy arrays `(exits, N, T - 1)` about the token that
+            follows: one float32 for each of `confidence.CONFIDENCES`; `token`,
+            int32, the likeliest candidate; `nats`, float32, surprise at the
+            next token of the text, through the full head. Of the last layer,
+            `(N, T - 1)`: `last_token` and `last_nats`.
+        """
+        parts = []
+        for own, count in _parts(rows):
+            found = self._said(own, bits)
+            parts.append(
+                {
+                    name: np.asarray(ops.convert_to_numpy(x))[..., :count, :]
+                    for name, x in found.items()
+                }
+            )
+        return {
+            name: np.concatenate([part[name] for part in parts], axis=-2)
+            for name in parts[0]
+        }
+
+    def _run(self, tokens, bits):
+        model, taps = self.model, []
+        final = model.hidden(
+            tokens, bits, self.codecs, tap=lambda *own: taps.append(own)
+        )
+        positions = ops.arange(tokens.shape[1])[None]
+        behind = [model.embed(tokens, positions, bits)[0]]
+        behind += [states for states, _ in taps]
+        hidden = [
+            model.for_head(head(x, rotation=rotation)[0], bits)
+            for head, (x, rotation) in zip(model.exit_heads, taps, strict=True)
+        ]
+        return {
+            "behind": ops.stack(behind),
+            "hidden": ops.stack(hidden),
+            "final": final,
+        }
+
+    def _say(self, tokens, bits):
+        found = self._run(tokens[:, :-1], bits)
+        kernel = self.model.head_kernel(bits)
+        last_token, last_nats = _read(found["final"], kernel, tokens[:, 1:])
+        exits = []
+        for index, head in enumerate(self.model.exit_heads):
+            hidden = found["hidden"][index]
+            pair = found["behind"][index + 1], found["behind"][index]
+            own = self._judged(head, hidden, pair, kernel)
+            own["nats"] = _read(hidden, kernel, tokens[:, 1:])[1]
+            exits.append(own)
+        stacked = {
+            name: ops.stack([own[name] for own in exits]) for name in exits[0]
+        }
+        return {**stacked, "last_token": last_token, "last_nats": last_nats}
+
+    def _judged(self, head, hidden, pair, kernel):
+        """Confidences and token of one exit, each `(B, T)`."""
+        light, count = self.model.light_head, self.model.exits.candidates
+
+        def row(x):
+            return candidate_logits(light, kernel, x, count)
+
+        logits, tokens = ops.map(row, hidden)
+        found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
+        found["classifier"] = ops.sigmoid(head.sure(hidden))
+        found["cosine"] = confidence.state_cosine(*pair)
+        return {**found, "token": tokens[..., 0]}
+
+
+def _read(hidden, kernel, targets):
+    """Likeliest token and surprise at `targets`, `(B, T)`, row by row."""
+
+    def row(pair):
+        states, own = pair
+        logits = ops.matmul(states, ops.transpose(kernel))
+        logits = ops.cast(logits, "float32")
+        gold = ops.take_along_axis(logits, own[:, None], axis=-1)[:, 0]
+        nats = ops.logsumexp(logits, axis=-1) - gold
+        return ops.cast(ops.argmax(logits, axis=-1), "int32"), nats
+
+    return ops.map(row, (hidden, targets))
+
+
+def _parts(rows):
+    """Rows in calls of one shape: `(rows, how many are real)`."""
+    rows = np.asarray(rows, "int32")
+    for start in range(0, len(rows), ROWS):
+        own = rows[start : start + ROWS]
+        count = len(own)
+        yield np.pad(own, ((0, ROWS - count), (0, 0))), count
+
+
+def _float32(x):
+    return ops.convert_to_numpy(ops.cast(x, "float32"))
