@@ -8,6 +8,7 @@ import pathlib
 import re
 
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
@@ -40,7 +41,7 @@ class Plan:
         activations: 8 for dynamic int8 activations, 0 for float.
         kv: K/V codec and its options as the dict of `KVSpec`, or `None` for
             exact.
-        exit: Exit policy and its options as a dict, or `None`.
+        exit: Exit policy as the dict of `ExitSpec`, or `None` for all blocks.
         name: Shown in tables.
 
     Raises:
@@ -84,6 +85,9 @@ class Plan:
             spec = KVSpec.from_json(self.kv)
             spec.coded_layers(self.layers)
             object.__setattr__(self, "kv", spec.to_json())
+        if self.exit is not None:
+            spec = ExitSpec.from_json(self.exit)
+            object.__setattr__(self, "exit", spec.to_json())
 
     @property
     def names(self):

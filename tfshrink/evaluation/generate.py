@@ -2,9 +2,12 @@
 
 import time
 
+import numpy as np
+
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.models.kv_codecs import check_spec
@@ -22,6 +25,7 @@ def generate(
     workdir=None,
     plan=None,
     kv=None,
+    exit=None,
     group=64,
     dtype="float32",
     max_new_tokens=128,
@@ -42,6 +46,8 @@ def generate(
         plan: What `--plan` takes; `None` is full precision.
         kv: Codec of the K/V cache (`KVSpec.parse`), its rate that of a cache
             of 2,048 tokens, or of a longer text; `None` is the plan's own.
+        exit: Exit policy (`ExitSpec.parse`) of a run with exits; `None` is the
+            plan's own.
         group: Inputs per scale at 4 bits and below, for a `model`.
         dtype: Compute type.
         max_new_tokens: New tokens at most; less where the context ends.
@@ -54,8 +60,9 @@ def generate(
 
     Returns:
         Dict of the prompt, the text, how many tokens were made, seconds to
-        the first of them and to the end (compiling included), and tokens/s
-        from the first one on.
+        the first of them and to the end (compiling included), tokens/s from
+        the first one on, and `layers`, the blocks that a token ran, in the
+        mean.
 
     Raises:
         UserError: Anything the flags got wrong.
@@ -74,7 +81,10 @@ def generate(
     }
     sampling_settings(candidate.source.config, **sampling)  # before loading
     spec = _spec(candidate, kv, max_new_tokens)
-    generator = _generator(candidate, plan, dtype)
+    own = candidate.plans[0].exit
+    exits = ExitSpec.from_json(own) if own else None
+    exits = ExitSpec.parse(exit) if exit is not None else exits
+    generator = _generator(candidate, plan, dtype, exits)
     tokens = generator.encode(prompt)
     if spec is not None:
         length = _rated_length(candidate, len(tokens) + max_new_tokens)
@@ -94,6 +104,7 @@ def generate(
         "first_seconds": times[0] - start if times else seconds,
         "seconds": seconds,
         "tokens_per_second": _rate(times),
+        "layers": float(np.mean(generator.depths)) if times else None,
     }
 
 
@@ -136,15 +147,17 @@ def _rated_length(candidate, tokens):
     return max(tokens, min(RATED_LENGTH, candidate.source.config.context))
 
 
-def _generator(candidate, plan, dtype):
+def _generator(candidate, plan, dtype, exits):
     from tfshrink.models.generation import Generator
     from tfshrink.models.load import load_model
 
     tokenizer = candidate.source.tokenizer()
     if plan is None and candidate.workdir is None:
         # No bits, so no scales.
-        return Generator(load_model(candidate.source, dtype=dtype), tokenizer)
+        model = load_model(candidate.source, dtype=dtype)
+        return Generator(model, tokenizer, exits=exits)
     bits = None
     if plan:
         bits = plan_tensor(candidate.source.config, candidate.plans[0])
-    return Generator(candidate.load(dtype), tokenizer, bits=bits)
+    model = candidate.load(dtype)
+    return Generator(model, tokenizer, bits=bits, exits=exits)

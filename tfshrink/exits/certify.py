@@ -43,9 +43,21 @@ def _divergence(a, b):
     return term(a, b) + term(1.0 - a, 1.0 - b)
 
 
-def least_count(bound, level):
-    """Prompts without any loss that would prove a bound."""
-    return math.ceil(math.log(level) / math.log(1.0 - bound))
+def check_count(count, risk, level):
+    """Raises a `UserError` where so few prompts can prove nothing.
+
+    Args:
+        count: Prompts.
+        risk: δ, inside 0..1.
+        level: ε, inside 0..1.
+    """
+    least = math.ceil(math.log(level) / math.log(1.0 - risk))
+    if count < least:
+        raise UserError(
+            f"`prompts` must be at least {least} to promise an agreement of "
+            f"{1 - risk:g} at {1 - level:g}, and more where some tokens differ."
+            f" Received: {count}"
+        )
 
 
 def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
@@ -72,13 +84,8 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
     for name, value in (("risk", risk), ("level", level)):
         if not 0.0 < value < 1.0:
             raise UserError(f"`{name}` must lie inside 0..1. Received: {value}")
-    count, least = len(trace), least_count(risk, level)
-    if count < least:
-        raise UserError(
-            f"`prompts` must be at least {least} to promise an agreement of "
-            f"{1 - risk:g} at {1 - level:g}, and about {10 * least} to leave "
-            f"early at all. Received: {count}"
-        )
+    count = len(trace)
+    check_count(count, risk, level)
     full = np.ones(len(trace.layers))
     goal = np.array(spec.thresholds_of(trace.layers))
     every = np.concatenate([trace.right, np.ones_like(trace.made)[None]])

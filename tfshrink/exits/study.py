@@ -1,6 +1,7 @@
 """The work of commands about exits: policies side by side, sweeps, promises."""
 
 import dataclasses
+import pathlib
 import time
 
 import numpy as np
@@ -12,20 +13,25 @@ from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.results import command_line
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.exits.certify import check_count
 from tfshrink.exits.certify import learn_then_test
-from tfshrink.exits.certify import least_count
 from tfshrink.exits.choice import ExitCost
 from tfshrink.exits.choice import summary
 from tfshrink.exits.sweep import calibration_curve
 from tfshrink.exits.sweep import sweep
 from tfshrink.exits.sweep import tuned
 from tfshrink.exits.trace import trace_generated
+from tfshrink.files import write_json
 from tfshrink.models.generation import Generator
+from tfshrink.report.exit_plot import draw_calibration
+from tfshrink.report.exit_plot import draw_positions
+from tfshrink.report.exit_plot import draw_sweep
 from tfshrink.structure import plan_tensor
 
 WANTED = (0.9, 0.95, 0.98, 0.99)  # agreements that a study tunes for
 TIMED = 8  # prompts whose generation is timed
 REPEATS = 3
+FILES = (".json", "_front.png", "_calibration.png", "_positions.png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +131,7 @@ def evaluate_exits(subject, exits, *, speed=True):
 
     Args:
         subject: `ExitSubject`.
-        exits: Policies, as `ExitSpec.parse` takes them.
+        exits: Policies as `ExitSpec.parse` takes them, split by `;`.
         speed: Whether to time generation, with and without.
 
     Returns:
@@ -134,7 +140,7 @@ def evaluate_exits(subject, exits, *, speed=True):
         made that are the full model's, until the first that is not) where it
         was timed; `full`, the full model's speed.
     """
-    specs = [ExitSpec.parse(text) for text in exits]
+    specs = [ExitSpec.parse(text) for text in exits.split(";")]
     own = subject.open()
     for spec in specs:
         spec.layers_of(own.model.exits.layers)
@@ -202,7 +208,9 @@ def _same(rows, reference):
     return same / max(1, sum(map(len, reference)))
 
 
-def study_exits(subject, *, wanted=WANTED):
+def study_exits(
+    subject, *, output_dir="diagnosis", overwrite=False, wanted=WANTED
+):
     """Sweeps thresholds of every confidence, and suggests policies.
 
     Thresholds are chosen on one part of the text ("calibrate") and reported
@@ -210,13 +218,23 @@ def study_exits(subject, *, wanted=WANTED):
 
     Args:
         subject: `ExitSubject`.
+        output_dir: Folder that gets `exits.json` and figures.
+        overwrite: Replaces files that are there.
         wanted: Agreements to tune for.
 
     Returns:
         Dict: `sweep` (rows of `sweep.sweep`), `suggestions` (an agreement's
         policy, `chosen` and `test` summaries), `calibration` (a curve an
-        exit), `exits` (agreement of each alone).
+        exit), `exits` (agreement of each alone), `files` written.
     """
+    folder = pathlib.Path(output_dir)
+    files = {name: folder / f"exits{name}" for name in FILES}
+    there = [path for path in files.values() if path.exists()]
+    if there and not overwrite:
+        raise UserError(
+            "`output_dir` must not hold a study yet, or come with --overwrite. "
+            f"Received: {there[0]}, which is there"
+        )
     own = subject.open()
     cost = ExitCost.of(own.model)
     chosen = own.trace(own.prompts("calibrate"))
@@ -232,7 +250,7 @@ def study_exits(subject, *, wanted=WANTED):
                 "test": summary(trace, spec, cost),
             }
         )
-    return own.results(
+    found = own.results(
         sweep=sweep(trace, cost),
         suggestions=suggestions,
         calibration=calibration_curve(trace, "classifier"),
@@ -246,7 +264,14 @@ def study_exits(subject, *, wanted=WANTED):
             for index, layer in enumerate(trace.layers)
         ],
         prompts=[len(chosen), len(trace)],
+        files=[str(path) for path in files.values()],
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(files[".json"], found)
+    draw_sweep(found, files["_front.png"])
+    draw_calibration(found, files["_calibration.png"])
+    draw_positions(found, files["_positions.png"])
+    return found
 
 
 def certify_exits(subject, policy, *, agreement, confidence=0.95):
@@ -269,13 +294,7 @@ def certify_exits(subject, policy, *, agreement, confidence=0.95):
         raise UserError(
             f"`agreement` must lie inside 0..1. Received: {agreement}"
         )
-    least = least_count(1.0 - agreement, 1.0 - confidence)
-    if subject.prompts < least:
-        raise UserError(
-            f"`prompts` must be at least {least} to promise an agreement of "
-            f"{agreement:g} at {confidence:g}, and about {10 * least} to leave "
-            f"early at all. Received: {subject.prompts}"
-        )
+    check_count(subject.prompts, 1.0 - agreement, 1.0 - confidence)
     own = subject.open()
     spec.layers_of(own.model.exits.layers)
     trace = own.trace(own.prompts("test"))

@@ -57,7 +57,7 @@ class ExitTrace:
 
     @property
     def right(self):
-        """Boolean `(E, N, T)`: whether an exit says what the last layer says."""
+        """Boolean `(E, N, T)`: the full model says the same."""
         return self.token == self.last_token
 
 

@@ -47,7 +47,7 @@ class Generator:
         exits: `ExitSpec` by which tokens leave early, or `None`.
 
     Attributes:
-        depths: Of the last call of `generate`, for each row the number of
+        depths: Of the last call, for each row the number of
             blocks that each of its tokens ran.
 
     Example:
@@ -128,7 +128,9 @@ class Generator:
         """
         chunk = min(_STREAM, self.chunk)
         steps = self.steps([prompt], max_new_tokens, chunk, settings)
-        for new, _ in steps:
+        self.depths = [[]]
+        for new, depth in steps:
+            self.depths[0] += depth[depth != EMPTY].tolist()
             yield from new[new != EMPTY].tolist()
 
     def stream_text(self, text, *, stop_strings=(), **settings):

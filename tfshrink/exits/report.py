@@ -1,0 +1,120 @@
+"""What the commands about exits print."""
+
+from tfshrink.evaluation.table import print_table
+from tfshrink.files import write_json
+
+COLUMNS = {
+    "exit": "exit",
+    "agreement": "agreement",
+    "exit_rate": "leave early",
+    "layers": "layers",
+    "weights_read": "weights read",
+    "tests": "tests",
+    "perplexity_ratio": "ppl ratio",
+    "tokens_per_second": "tokens/s",
+    "speedup": "speed-up",
+    "same_text": "same text",
+}
+FORMATS = {
+    "agreement": ".1%",
+    "exit_rate": ".1%",
+    "layers": ".2f",
+    "weights_read": ".3f",
+    "tests": ".1%",
+    "perplexity_ratio": ".3f",
+    "tokens_per_second": ".1f",
+    "speedup": ".2f",
+    "same_text": ".1%",
+}
+SHOWN = 16  # points of a front
+
+
+def print_exits(results, json=None):
+    """Prints exit policies side by side, and writes them.
+
+    Args:
+        results: Of `study.evaluate_exits`.
+        json: File that takes them, or `None`.
+    """
+    rows, full = results["exits"], results["full"]
+    if full:
+        first = {
+            "exit": "none",
+            "agreement": 1.0,
+            "exit_rate": 0.0,
+            "weights_read": 1.0,
+            "speedup": 1.0,
+            "same_text": 1.0,
+            **full,
+        }
+        rows = [first, *rows]
+    _table(rows, f"{results['run']}, plan {results['plan']['name']}")
+    print(
+        f"Agreement with the full model along its own greedy text: "
+        f"{results['prompts']} prompts of {results['data']} (test), "
+        f"{results['new_tokens']} tokens each, {results['dtype']}. Weights "
+        "read: by a token, of the full model's; at batch 1 they are its time."
+    )
+    if json:
+        write_json(json, results)
+        print(f"Results: {json}")
+
+
+def print_study(study):
+    """Prints exits, front and suggestions of `study.study_exits`."""
+    print_table(
+        study["exits"],
+        {
+            "layer": "exit behind block",
+            "agreement": "agreement",
+            "nats": "nats a token",
+            "last_nats": "of the full model",
+        },
+        formats={"agreement": ".1%", "nats": ".3f", "last_nats": ".3f"},
+    )
+    front = sorted(
+        (row for row in study["sweep"] if row["on_front"]),
+        key=lambda row: row["weights_read"],
+    )
+    step = max(1, -(-len(front) // SHOWN))
+    _table(front[::step], "Nothing reads less and agrees more (one threshold)")
+    chosen = [
+        {"wanted": own["wanted"], **own["test"]} for own in study["suggestions"]
+    ]
+    _table(
+        chosen,
+        "Next: one threshold an exit, chosen on other prompts",
+        {"wanted": "wanted"},
+    )
+    print("Files: " + ", ".join(study["files"]))
+
+
+def print_promise(found, path=None):
+    """Prints what `study.certify_exits` proved, and writes it.
+
+    Args:
+        found: Its dict.
+        path: File that takes it, or `None`.
+    """
+    own = found["certificate"]
+    _table([found["summary"]], "Calibrated by Learn-then-Test")
+    print(
+        f"Promised: with {1 - own['level']:.0%} confidence at least "
+        f"{1 - own['risk']:.1%} of a prompt's tokens are the full model's, in "
+        f"the mean over such prompts (measured {1 - own['measured']:.1%} on "
+        f"{own['prompts']}, p = {own['p_value']:.2g})."
+    )
+    print(f"--exit={own['policy']}")
+    if path:
+        write_json(path, found)
+        print(f"Certificate: {path}")
+
+
+def _table(rows, title, first=None):
+    columns = {
+        key: heading
+        for key, heading in {**(first or {}), **COLUMNS}.items()
+        if any(row.get(key) is not None for row in rows)
+    }
+    formats = {**FORMATS, "wanted": ".0%"}
+    print_table(rows, columns, title=title, formats=formats)
