@@ -13,7 +13,8 @@ from tfshrink.search.front import is_dominated
 POINTS = 24  # thresholds of a confidence, in a sweep
 GRID = 48  # thresholds that tuning tries at an exit
 ROUNDS = 3  # over all exits
-PRICES = np.geomspace(0.05, 50.0, 25)  # of a wrong token, in full tokens
+PRICES = (0.05, 100.0)  # of a wrong token, in tokens of the full model
+BISECTIONS = 9
 BINS = 10  # of a calibration curve
 
 
@@ -53,9 +54,9 @@ def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
 def tuned(trace, cost, agreement, *, confidence="classifier", **options):
     """One threshold for each exit: the least read at a wanted agreement.
 
-    A wrong token gets a price; for each price the thresholds are found exit
-    by exit, a few times over, and the cheapest policy that agrees often
-    enough is taken.
+    A wrong token gets a price, at which the thresholds are found exit by
+    exit, a few times over; the price is the lowest at which they agree often
+    enough. One threshold for all exits is tried as well.
 
     Args:
         trace: `ExitTrace`.
@@ -93,8 +94,9 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         right = np.take_along_axis(every, exits[None], axis=0)[0][made]
         return read[exits[made]].mean() + price * (1.0 - right.mean())
 
-    thresholds = list(full)
-    for price in PRICES[::-1]:
+    def descend(price):
+        """Thresholds of the least loss, exit by exit."""
+        thresholds = list(full)
         for _ in range(ROUNDS):
             before = list(thresholds)
             for place, grid in enumerate(grids):
@@ -106,11 +108,25 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
                 thresholds[place] = limits[int(np.argmin(losses))]
             if thresholds == before:
                 break
-        spec = dataclasses.replace(base, thresholds=tuple(thresholds))
+        return tuple(thresholds)
+
+    low, high = PRICES
+    for _ in range(BISECTIONS):
+        price = (low * high) ** 0.5
+        spec = dataclasses.replace(base, thresholds=descend(price))
         found = summary(trace, spec, cost)
         if found["agreement"] < agreement:
-            break
+            low = price
+            continue
+        high = price
         if found["weights_read"] < best[1]["weights_read"]:
+            best = spec, found
+    for limit in np.unique(np.quantile(values, np.linspace(0, 1, GRID))):
+        same = (_short(min(limit, 0.9999)),) * len(trace.layers)
+        spec = dataclasses.replace(base, thresholds=same)
+        found = summary(trace, spec, cost)
+        enough = found["agreement"] >= agreement
+        if enough and found["weights_read"] < best[1]["weights_read"]:
             best = spec, found
     return best
 
