@@ -142,7 +142,7 @@ class BinaryTest(TestCase):
         self.assertEqual(done.stdout.count("\n  bin/diagnose "), 3)
         self.assertLess(max(map(len, done.stdout.splitlines())), 80)
         listed = self.run_binary("--list").stdout.split()
-        self.assertEqual(listed, sorted(NAMES))
+        self.assertEqual(listed, sorted([*NAMES, "exits"]))
 
     def test_of_the_basis_alone(self):
         done = self.run_binary("dpss", "--nomeasure", "--block=16")
@@ -151,7 +151,7 @@ class BinaryTest(TestCase):
         self.assertIn("diagnosis/dpss.json", done.stdout)
 
     @parameterized.parameters(
-        ("", "One basis must be named: dct,"),
+        ("", "One basis must be named, or exits: dct,"),
         ("dct pswf", "Received: dct pswf"),
         ("dtc", "Did you mean `dct`"),
         ("dct --blok=4", "Did you mean --block?"),

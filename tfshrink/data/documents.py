@@ -3,6 +3,7 @@
 import itertools
 import os
 
+from tfshrink.data.docstrings import load_docstrings
 from tfshrink.data.local_text import load_local
 from tfshrink.data.local_text import READERS
 from tfshrink.data.pack import pack
@@ -16,6 +17,7 @@ from tfshrink.errors import UserError
 # What `--list` shows.
 SOURCES = {
     "pydoc": "the documentation that Python carries (offline)",
+    "docstrings": "what Python's modules say of themselves (offline)",
     "squad": "passages of SQuAD v1.1 (TFDS), or its official FILE.json",
     "NAME": "any text set of TensorFlow Datasets: lm1b, wiki40b/en, tfds:NAME",
     "FILE": "a local file: " + " ".join(sorted(READERS)),
@@ -27,9 +29,9 @@ def load_documents(name, split="train", limit=None, *, data_dir=None):
     """Returns the documents of a named text.
 
     Args:
-        name: `"pydoc"`, a local file, `"squad"`, a text set of TensorFlow
-            Datasets (`"lm1b"`, `"tfds:NAME"`), or several joined by `+` or a
-            comma.
+        name: `"pydoc"`, `"docstrings"`, a local file, `"squad"`, a text set of
+            TensorFlow Datasets (`"lm1b"`, `"tfds:NAME"`), or several joined by
+            `+` or a comma.
         split: `"train"`, `"calibrate"`, `"search"` or `"test"`; they never
             share a document. A local file is read whole for any of them: hold
             out a file of your own.
@@ -117,6 +119,8 @@ def _parts(name):
 
 
 def _load(part, split, data_dir):
+    if part == "docstrings":
+        return load_docstrings(split)
     if part == "pydoc":
         return load_pydoc(split)
     if is_file(part):

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
+from tfshrink.layer_groups import EXIT
 from tfshrink.models.folds import folds
 from tfshrink.models.folds import set_folds
 from tfshrink.models.ordering import orders
@@ -13,7 +14,6 @@ from tfshrink.models.ordering import set_orders
 
 TRAINED = ("/quantizer/", "/adapters/", "norm/", "/exit_")
 FOLD = "fold/"  # before the name of a layer group whose inputs are scaled
-EXIT = "exit_"  # of the names of exits, and of what they share
 ORDER = "order/"  # before `block_00/heads` and the like
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfshrink.errors import UserError
-from tfshrink.models.checkpoint import EXIT
+from tfshrink.layer_groups import EXIT
 from tfshrink.models.decoder import Decoder
 from tfshrink.ops.quantize import WIDTHS
 

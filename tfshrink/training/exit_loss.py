@@ -8,8 +8,6 @@ from tfshrink.ops.head_loss import distributions
 from tfshrink.ops.head_loss import head_loss
 from tfshrink.training.teacher import predicting
 
-WEIGHTS = ("layer", "learned", "uniform")
-CURRICULA = ("gradual", "none", "rotate")
 RAMP = 0.5  # share of a run in which `gradual` takes in all exits
 
 

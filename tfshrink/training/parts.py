@@ -1,7 +1,7 @@
 """The trainable parts of a switchable model."""
 
 from tfshrink.errors import unknown_choice
-from tfshrink.models.checkpoint import EXIT
+from tfshrink.layer_groups import EXIT
 
 # Each part: a test of a variable's path, in blocks, final norm or exits.
 PARTS = {

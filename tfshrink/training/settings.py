@@ -4,8 +4,6 @@ import dataclasses
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.training.exit_loss import CURRICULA
-from tfshrink.training.exit_loss import WEIGHTS
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import STRATEGIES
 from tfshrink.training.styles import STYLES
@@ -16,11 +14,20 @@ DTYPES = ("float32", "bfloat16")
 PLACES = ("side", "inside")
 PRUNING_SCHEDULES = ("constant", "one_shot", "polynomial")
 BANK_KINDS = ("none", "codes", "latent")
+EXIT_WEIGHTS = ("layer", "learned", "uniform")
+CURRICULA = ("gradual", "none", "rotate")
 
 # What a setting is that nobody gave: of all styles, and of one.
-DEFAULTS = {"plan": "8;4;2", "total_steps": 40, "train": "adapters"}
+DEFAULTS = {
+    "data": "pydoc+generated",
+    "exits": "",
+    "plan": "8;4;2",
+    "total_steps": 40,
+    "train": "adapters",
+}
 STYLE_DEFAULTS = {
     "early_exit": {
+        "data": "pydoc+docstrings",
         "exits": "auto",
         "plan": "32",
         "total_steps": 160,
@@ -82,7 +89,7 @@ FLAG_GROUPS = {
         "exit_blocks": "Blocks of an exit's own.",
         "exit_rank": "Rank of the light head; 0 takes the full one.",
         "exit_candidates": "Tokens that the light head proposes.",
-        "exit_weights": ("Weight of each exit's loss.", WEIGHTS),
+        "exit_weights": ("Weight of each exit's loss.", EXIT_WEIGHTS),
         "exit_rows": "Rows that fit light head and classifiers, at the end.",
         "curriculum": ("Which exits a step trains.", CURRICULA),
         "layer_dropout": "Chance that the last block is left out of a step.",
@@ -106,7 +113,10 @@ FLAG_GROUPS = {
         "seed": "Decides order, text and adapters.",
     },
     "Data": {
-        "data": "Text: pydoc, generated, a file, a TFDS name; A+B is both.",
+        "data": (
+            "Text: pydoc, generated, a file, a TFDS name; A+B is both. "
+            "Default: pydoc+generated; of early_exit pydoc+docstrings."
+        ),
         "limit": "Documents of each text at most.",
         "generated_rows": "Rows the model writes for `generated`.",
     },
@@ -189,7 +199,7 @@ class TrainSettings:
     batch_size: int = 8
     context: int = 256
     accumulation: int = 1
-    data: str = "pydoc+generated"
+    data: str | None = None
     generated_rows: int = 96
     limit: int | None = None
     kv: str = ""
@@ -241,7 +251,7 @@ class TrainSettings:
         choices = {
             "style": STYLES,
             "curriculum": CURRICULA,
-            "exit_weights": WEIGHTS,
+            "exit_weights": EXIT_WEIGHTS,
             "init": INITS,
             "placement": PLACES,
             "bank": BANK_KINDS,
@@ -297,7 +307,7 @@ class TrainSettings:
     def _defaults(self):
         """Values of the settings that are `None`."""
         own = STYLE_DEFAULTS.get(self.style, {})
-        return {"exits": "", **DEFAULTS, **own}
+        return {**DEFAULTS, **own}
 
     def _check_exits(self):
         parts = self.train.split(",")
