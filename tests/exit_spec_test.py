@@ -4,6 +4,7 @@ from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.exit_spec import CONFIDENCES
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.exit_spec import PRESETS
 from tfshrink.ops import confidence
 
 
@@ -55,6 +56,34 @@ class ExitSpecTest(TestCase):
     def test_wrong_text_is_named(self, text, message):
         with self.assertRaisesRegex(UserError, message):
             ExitSpec.parse(text)
+
+    @parameterized.parameters(*PRESETS)
+    def test_presets_are_policies(self, name):
+        spec = ExitSpec.parse(name)
+        self.assertEqual(spec, ExitSpec.parse(PRESETS[name][0]))
+        self.assertEqual(ExitSpec.parse(str(spec)), spec)
+
+    def test_presets_have_the_values_of_toex(self):
+        self.assertEqual(str(ExitSpec.parse("toex")), "margin:0.5")
+        ultra = ExitSpec.parse("ultra:pending=4")
+        self.assertEqual(ultra.thresholds, (0.15,))
+        self.assertEqual(ultra.margin, 0.12)
+        self.assertEqual(ultra.schedule, "dynamic")
+        self.assertEqual(ultra.pending, 4)
+
+    @parameterized.parameters(
+        ("ulta", "Did you mean `ultra`"),
+        ("conservativ:pending=4", "Did you mean `conservative`"),
+        ("policy:.5", "weights=FILE with policy.*Received: policy"),
+        ("margin:.5:weights=a.json", "only then. Received: margin"),
+    )
+    def test_wrong_names_are_named(self, text, message):
+        with self.assertRaisesRegex(UserError, message):
+            ExitSpec.parse(text)
+
+    def test_a_learned_policy_names_its_file(self):
+        text = "policy:0.5:weights=out/policy.json"
+        self.assertEqual(str(ExitSpec.parse(text)), text)
 
     def test_layers_must_be_among_the_exits(self):
         spec = ExitSpec.parse("margin:.8,.9:layers=6,18")

@@ -16,6 +16,7 @@ CONFIDENCES = (
     "max",
     "multi_level",
 )
+POLICY = "policy"  # learned from what all of them say: an `ExitPolicy` file
 MISSING = {
     "lazy": "keys and values of layers a token skipped are computed, exactly, "
     "when a later token goes that deep",
@@ -25,6 +26,24 @@ MISSING = {
     "verify": "what leaves early is a draft; the full model confirms it",
 }
 SCHEDULES = ("decay", "dynamic", "fixed")
+# Name: (policy, where its values come from).
+PRESETS = {
+    "balanced": (
+        "classifier:.8:schedule=decay",
+        "a token that leaves is right 4 times in 5, its classifier says; "
+        "CALM's decay",
+    ),
+    "conservative": (
+        "classifier:.95",
+        "as sure of every token as 95 % agreement asks",
+    ),
+    "toex": ("margin:.5", "ToExConfig: top1 - top2 above .5"),
+    "ultra": (
+        "multi_level:.15:margin=.12:schedule=dynamic:target=.9",
+        "ToEx's ultra-optimized: .15 and margin .12, moved so that 90 % leave "
+        "(it gives 85 to 95 %)",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +51,7 @@ class ExitSpec:
     """Exit policy: which confidence must pass which threshold where.
 
     Args:
-        confidence: One of `CONFIDENCES`.
+        confidence: One of `CONFIDENCES`, or `"policy"`.
         thresholds: What confidence must exceed, 0..1: one for all exits, or
             one each; at 1 nothing leaves.
         layers: Blocks behind which tokens may leave; empty is all the exits
@@ -48,6 +67,7 @@ class ExitSpec:
         margin: Least top1 - top2 beside the confidence, 0..1.
         pending: Tokens that may wait for their deeper layers before the next
             one goes all the way (`lazy`), or longest draft (`verify`).
+        weights: Of the confidence `"policy"`: its file, a path without colons.
 
     Raises:
         UserError: A value is out of range.
@@ -67,6 +87,7 @@ class ExitSpec:
     target: float | None = None
     margin: float = 0.0
     pending: int = 8
+    weights: str = ""
 
     def __post_init__(self):
         for name in ("thresholds", "layers"):
@@ -74,7 +95,7 @@ class ExitSpec:
             one = isinstance(value, numbers.Real)
             object.__setattr__(self, name, (value,) if one else tuple(value))
         for name, choices in (
-            ("confidence", CONFIDENCES),
+            ("confidence", (*CONFIDENCES, POLICY)),
             ("missing", MISSING),
             ("schedule", SCHEDULES),
         ):
@@ -103,6 +124,11 @@ class ExitSpec:
                 f"then. Received: schedule={self.schedule}, "
                 f"target={self.target}"
             )
+        if (self.confidence == POLICY) != bool(self.weights):
+            raise UserError(
+                "`exit` must have weights=FILE with policy, and only then. "
+                f"Received: {self.confidence}, weights={self.weights!r}"
+            )
         if not _is_count(self.pending) or self.pending < 1:
             raise UserError(
                 "`exit` pending must be an integer, at least 1. "
@@ -130,9 +156,20 @@ class ExitSpec:
 
     @classmethod
     def parse(cls, text):
-        """Reads `"margin:.8:layers=10,18:missing=lazy"`."""
-        confidence, *parts = str(text).strip().split(":")
-        values = {"confidence": confidence}
+        """Reads `"margin:.8:layers=10,18"`, or `"ultra:pending=4"`.
+
+        Args:
+            text: A confidence or one of `PRESETS`; behind colons a threshold
+                and other fields, which replace those of a preset.
+        """
+        first, *parts = str(text).strip().split(":")
+        if first in PRESETS:
+            first, *own = PRESETS[first][0].split(":")
+            parts = own + parts
+        elif first not in CONFIDENCES and first != POLICY:
+            names = (*CONFIDENCES, POLICY, *PRESETS)
+            raise unknown_choice("exit", first, names)
+        values = {"confidence": first}
         for part in parts:
             name, _, value = part.partition("=")
             if not value:
@@ -237,4 +274,5 @@ KINDS = {
     "target": float,
     "margin": float,
     "pending": int,
+    "weights": str,
 }

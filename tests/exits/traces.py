@@ -20,17 +20,17 @@ COST = ExitCost(
 )
 
 
-def made_up(rows=40, length=16, seed=0):
-    """Three exits, each better than the one below, sure as they are right."""
+def made_up(rows=40, length=16, seed=0, layers=(3, 6, 9), depth=12):
+    """Exits, each better than the one below, sure as they are right."""
     rng = np.random.default_rng(seed)
     ease = rng.random((rows, length))
-    skill = np.array([0.3, 0.5, 0.7])[:, None, None]
+    skill = np.array([0.3, 0.5, 0.7])[: len(layers), None, None]
     chance = np.clip(skill + 0.6 * (ease - 0.5), 0.0, 1.0)
     right = rng.random(chance.shape) < chance
     nats = np.where(right, 1.0, 3.0)
     return ExitTrace(
-        layers=(3, 6, 9),
-        depth=12,
+        layers=layers,
+        depth=depth,
         token=np.where(right, 0, 1).astype("int32"),
         last_token=np.zeros((rows, length), "int32"),
         confidence={name: chance.astype("float32") for name in CONFIDENCES},

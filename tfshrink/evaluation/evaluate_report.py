@@ -4,6 +4,9 @@ from tfshrink.evaluation.evaluate import SCALES
 from tfshrink.evaluation.protocol import TASKS
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
+from tfshrink.exit_spec import CONFIDENCES
+from tfshrink.exit_spec import MISSING
+from tfshrink.exit_spec import PRESETS
 from tfshrink.kv_spec import CODECS
 
 COLUMNS = {
@@ -121,9 +124,16 @@ def print_choices():
             "pca:4x": "a rate: 4 times smaller than 16 bits, all counted",
             "...:layers=even": "of blocks; also block=, window=, sinks=, bits=",
         },
+        "--exit": {
+            **{name: f"{own}: {why}" for name, (own, why) in PRESETS.items()},
+            **{f"{name}:.9": "a confidence" for name in CONFIDENCES},
+            "policy:.5:weights=FILE": "learned: bin/diagnose exits --ppo",
+            **{f"...:missing={name}": why for name, why in MISSING.items()},
+            "...:layers=8,16": "also margin=, pending=, schedule=, target=",
+        },
         "--scales": dict.fromkeys(SCALES, ""),
     }
     for flag, names in choices.items():
         print(f"{flag}:")
         for name, meaning in names.items():
-            print(f"  {name:<14}{meaning}".rstrip())
+            print(f"  {name:<13} {meaning}".rstrip())

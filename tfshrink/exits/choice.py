@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.exit_policy import ExitPolicy
 from tfshrink.models.segments import GAIN
 from tfshrink.ops import confidence
+from tfshrink.ops.exit_policy import chance_to_leave
 
 BINS = 8  # of the position in the text made
 
@@ -37,11 +39,9 @@ def chosen_exits(trace, spec, total=None):
         thresholds[:, None, None], trace.token.shape
     ).astype("float32")
     if spec.schedule == "decay":
-        total = total or int(trace.step.max()) + 1
-        share = (trace.step / total).astype("float32")
-        kept = spec.floor + (1 - spec.floor) * np.exp(-spec.rate * share)
-        limits = limits * kept
-    sure = trace.confidence[spec.confidence]
+        fallen = np.exp(-spec.rate * trace.shares(total))
+        limits = limits * (spec.floor + (1 - spec.floor) * fallen)
+    sure = sure_of(trace, spec, total)
     clear = np.ones(sure.shape, bool)
     if spec.margin:
         clear = trace.confidence["margin"] >= spec.margin
@@ -50,6 +50,40 @@ def chosen_exits(trace, spec, total=None):
     if spec.schedule != "dynamic" and not lazy:
         return _first(clear & (sure > limits))
     return _token_by_token(trace, spec, sure, limits, clear, lazy)
+
+
+def sure_of(trace, spec, total=None):
+    """The confidence of a policy in each exit's token.
+
+    Args:
+        trace: `ExitTrace`.
+        spec: `ExitSpec`; of the confidence `"policy"`, its file is read.
+        total: As in `chosen_exits`.
+
+    Returns:
+        float32 `(E, N, T)`.
+
+    Raises:
+        UserError: A learned policy of other exits, or no such file.
+    """
+    policy = ExitPolicy.of_spec(spec)
+    if policy is None:
+        return trace.confidence[spec.confidence]
+    policy.check(spec.layers_of(trace.layers))
+    share = trace.shares(total)
+    return np.stack(
+        [
+            np.asarray(
+                chance_to_leave(
+                    policy,
+                    {name: trace.confidence[name][i] for name in policy.reads},
+                    i,
+                    share,
+                )
+            )
+            for i in range(len(trace.layers))
+        ]
+    )
 
 
 def _token_by_token(trace, spec, sure, limits, clear, lazy):
@@ -135,8 +169,16 @@ class ExitCost:
         Returns:
             float64 `(E + 1,)`.
         """
-        used = spec.layers_of(self.layers)
-        of_logits = spec.confidence in confidence.OF_LOGITS or spec.margin
+        return self.read_at(_of_logits(spec), spec.layers_of(self.layers))
+
+    def read_at(self, of_logits, used=None):
+        """As `read`; the perceptron of a learned policy is not counted.
+
+        Args:
+            of_logits: Whether every test scores candidates.
+            used: Layers that are tested behind; `None` is all.
+        """
+        used = self.layers if used is None else used
         found, tests = [], 0.0
         for layer in self.layers:
             if layer in used:
@@ -149,10 +191,18 @@ class ExitCost:
         """What tests alone read of it, float64 `(E + 1,)`."""
         depths = np.array([*self.layers, self.depth])
         bare = depths * self.blocks
-        of_logits = spec.confidence in confidence.OF_LOGITS or spec.margin
-        bare[:-1] += 0 if of_logits else self.propose
+        bare[:-1] += 0 if _of_logits(spec) else self.propose
         bare[-1] = self.full
         return self.read(spec) - bare
+
+
+def _of_logits(spec):
+    """Whether a test reads logits of candidates."""
+    policy = ExitPolicy.of_spec(spec)
+    learned = policy is not None and policy.reads_logits
+    return bool(
+        learned or spec.confidence in confidence.OF_LOGITS or spec.margin
+    )
 
 
 def summary(trace, spec, cost, total=None):

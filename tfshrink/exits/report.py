@@ -26,7 +26,6 @@ FORMATS = {
     "speedup": ".2f",
     "same_text": ".1%",
 }
-SHOWN = 16  # points of a front
 
 
 def print_exits(results, json=None):
@@ -48,7 +47,7 @@ def print_exits(results, json=None):
             **full,
         }
         rows = [first, *rows]
-    _table(rows, f"{results['run']}, plan {results['plan']['name']}")
+    exits_table(rows, f"{results['run']}, plan {results['plan']['name']}")
     print(
         f"Agreement with the full model along its own greedy text: "
         f"{results['prompts']} prompts of {results['data']} (test), "
@@ -60,35 +59,6 @@ def print_exits(results, json=None):
         print(f"Results: {json}")
 
 
-def print_study(study):
-    """Prints exits, front and suggestions of `study.study_exits`."""
-    print_table(
-        study["exits"],
-        {
-            "layer": "exit behind block",
-            "agreement": "agreement",
-            "nats": "nats a token",
-            "last_nats": "of the full model",
-        },
-        formats={"agreement": ".1%", "nats": ".3f", "last_nats": ".3f"},
-    )
-    front = sorted(
-        (row for row in study["sweep"] if row["on_front"]),
-        key=lambda row: row["weights_read"],
-    )
-    step = max(1, -(-len(front) // SHOWN))
-    _table(front[::step], "Nothing reads less and agrees more (one threshold)")
-    chosen = [
-        {"wanted": own["wanted"], **own["test"]} for own in study["suggestions"]
-    ]
-    _table(
-        chosen,
-        "Next: one threshold an exit, chosen on other prompts",
-        {"wanted": "wanted"},
-    )
-    print("Files: " + ", ".join(study["files"]))
-
-
 def print_promise(found, path=None):
     """Prints what `study.certify_exits` proved, and writes it.
 
@@ -97,7 +67,7 @@ def print_promise(found, path=None):
         path: File that takes it, or `None`.
     """
     own = found["certificate"]
-    _table([found["summary"]], "Calibrated by Learn-then-Test")
+    exits_table([found["summary"]], "Calibrated by Learn-then-Test")
     print(
         f"Promised: with {1 - own['level']:.0%} confidence at least "
         f"{1 - own['risk']:.1%} of a prompt's tokens are the full model's, in "
@@ -110,7 +80,14 @@ def print_promise(found, path=None):
         print(f"Certificate: {path}")
 
 
-def _table(rows, title, first=None):
+def exits_table(rows, title, first=None):
+    """Prints rows of `choice.summary`, those columns that hold something.
+
+    Args:
+        rows: List of dicts.
+        title: A line above.
+        first: Dict of key: heading, more columns in front.
+    """
     columns = {
         key: heading
         for key, heading in {**(first or {}), **COLUMNS}.items()

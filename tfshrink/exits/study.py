@@ -1,7 +1,6 @@
-"""The work of commands about exits: policies side by side, sweeps, promises."""
+"""The work of commands about exits: policies side by side, and promises."""
 
 import dataclasses
-import pathlib
 import time
 
 import numpy as np
@@ -17,21 +16,12 @@ from tfshrink.exits.certify import check_count
 from tfshrink.exits.certify import learn_then_test
 from tfshrink.exits.choice import ExitCost
 from tfshrink.exits.choice import summary
-from tfshrink.exits.sweep import calibration_curve
-from tfshrink.exits.sweep import sweep
-from tfshrink.exits.sweep import tuned
 from tfshrink.exits.trace import trace_generated
-from tfshrink.files import write_json
 from tfshrink.models.generation import Generator
-from tfshrink.report.exit_plot import draw_calibration
-from tfshrink.report.exit_plot import draw_positions
-from tfshrink.report.exit_plot import draw_sweep
 from tfshrink.structure import plan_tensor
 
-WANTED = (0.9, 0.95, 0.98, 0.99)  # agreements that a study tunes for
 TIMED = 8  # prompts whose generation is timed
 REPEATS = 3
-FILES = (".json", "_front.png", "_calibration.png", "_positions.png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,72 +196,6 @@ def _same(rows, reference):
                 break
             same += 1
     return same / max(1, sum(map(len, reference)))
-
-
-def study_exits(
-    subject, *, output_dir="diagnosis", overwrite=False, wanted=WANTED
-):
-    """Sweeps thresholds of every confidence, and suggests policies.
-
-    Thresholds are chosen on one part of the text ("calibrate") and reported
-    on another ("test").
-
-    Args:
-        subject: `ExitSubject`.
-        output_dir: Folder that gets `exits.json` and figures.
-        overwrite: Replaces files that are there.
-        wanted: Agreements to tune for.
-
-    Returns:
-        Dict: `sweep` (rows of `sweep.sweep`), `suggestions` (an agreement's
-        policy, `chosen` and `test` summaries), `calibration` (a curve an
-        exit), `exits` (agreement of each alone), `files` written.
-    """
-    folder = pathlib.Path(output_dir)
-    files = {name: folder / f"exits{name}" for name in FILES}
-    there = [path for path in files.values() if path.exists()]
-    if there and not overwrite:
-        raise UserError(
-            "`output_dir` must not hold a study yet, or come with --overwrite. "
-            f"Received: {there[0]}, which is there"
-        )
-    own = subject.open()
-    cost = ExitCost.of(own.model)
-    chosen = own.trace(own.prompts("calibrate"))
-    trace = own.trace(own.prompts("test"))
-    suggestions = []
-    for agreement in wanted:
-        spec, found = tuned(chosen, cost, agreement)
-        suggestions.append(
-            {
-                "wanted": agreement,
-                "policy": str(spec),
-                "chosen": found,
-                "test": summary(trace, spec, cost),
-            }
-        )
-    found = own.results(
-        sweep=sweep(trace, cost),
-        suggestions=suggestions,
-        calibration=calibration_curve(trace, "classifier"),
-        exits=[
-            {
-                "layer": layer,
-                "agreement": float(trace.right[index][trace.made].mean()),
-                "nats": float(trace.nats[index][trace.made].mean()),
-                "last_nats": float(trace.last_nats[trace.made].mean()),
-            }
-            for index, layer in enumerate(trace.layers)
-        ],
-        prompts=[len(chosen), len(trace)],
-        files=[str(path) for path in files.values()],
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(files[".json"], found)
-    draw_sweep(found, files["_front.png"])
-    draw_calibration(found, files["_calibration.png"])
-    draw_positions(found, files["_positions.png"])
-    return found
 
 
 def certify_exits(subject, policy, *, agreement, confidence=0.95):

@@ -54,9 +54,8 @@ def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
 def tuned(trace, cost, agreement, *, confidence="classifier", **options):
     """One threshold for each exit: the least read at a wanted agreement.
 
-    A wrong token gets a price, at which the thresholds are found exit by
-    exit, a few times over; the price is the lowest at which they agree often
-    enough. One threshold for all exits is tried as well.
+    A wrong token gets the lowest price at which the thresholds it leads to
+    (`priced`) agree often enough. One for all exits is tried as well.
 
     Args:
         trace: `ExitTrace`.
@@ -69,51 +68,12 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         `(spec, summary)`; where nothing reads less than the full model, all
         thresholds are 1.
     """
-    full = (1.0,) * len(trace.layers)
-    base = ExitSpec(
-        confidence=confidence,
-        thresholds=full,
-        layers=trace.layers,
-        **options,
-    )
+    base = _base(trace, confidence, options)
     best = base, summary(trace, base, cost)
-    made = trace.made
-    every = np.concatenate([trace.right, np.ones_like(made)[None]])
-    values = trace.confidence[confidence][:, made]
-    grids = [
-        np.unique(np.quantile(own, np.linspace(0, 1, GRID)).clip(0, 0.9999))
-        for own in values
-    ]
-    read = cost.read(base) / cost.full
-    # Which token has waited too long depends on all before it: left out here.
-    quick = dataclasses.replace(base, missing="propagate")
-
-    def loss(thresholds, price):
-        spec = dataclasses.replace(quick, thresholds=tuple(thresholds))
-        exits = chosen_exits(trace, spec)
-        right = np.take_along_axis(every, exits[None], axis=0)[0][made]
-        return read[exits[made]].mean() + price * (1.0 - right.mean())
-
-    def descend(price):
-        """Thresholds of the least loss, exit by exit."""
-        thresholds = list(full)
-        for _ in range(ROUNDS):
-            before = list(thresholds)
-            for place, grid in enumerate(grids):
-                limits = [*map(_short, grid), 1.0]
-                losses = []
-                for limit in limits:
-                    thresholds[place] = limit
-                    losses.append(loss(thresholds, price))
-                thresholds[place] = limits[int(np.argmin(losses))]
-            if thresholds == before:
-                break
-        return tuple(thresholds)
-
     low, high = PRICES
     for _ in range(BISECTIONS):
         price = (low * high) ** 0.5
-        spec = dataclasses.replace(base, thresholds=descend(price))
+        spec = priced(trace, cost, price, confidence=confidence, **options)
         found = summary(trace, spec, cost)
         if found["agreement"] < agreement:
             low = price
@@ -121,6 +81,7 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         high = price
         if found["weights_read"] < best[1]["weights_read"]:
             best = spec, found
+    values = trace.confidence[confidence][:, trace.made]
     for limit in np.unique(np.quantile(values, np.linspace(0, 1, GRID))):
         same = (_short(min(limit, 0.9999)),) * len(trace.layers)
         spec = dataclasses.replace(base, thresholds=same)
@@ -129,6 +90,63 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         if enough and found["weights_read"] < best[1]["weights_read"]:
             best = spec, found
     return best
+
+
+def priced(trace, cost, price, *, confidence="classifier", **options):
+    """One threshold for each exit: the least read and paid for wrong tokens.
+
+    They are found exit by exit, a few times over.
+
+    Args:
+        trace: `ExitTrace`.
+        cost: `ExitCost`.
+        price: Of a wrong token, in tokens of the full model.
+        confidence: One of `CONFIDENCES`.
+        **options: Of the `ExitSpec`.
+
+    Returns:
+        `ExitSpec`.
+    """
+    base = _base(trace, confidence, options)
+    made = trace.made
+    every = np.concatenate([trace.right, np.ones_like(made)[None]])
+    grids = [
+        np.unique(np.quantile(own, np.linspace(0, 1, GRID)).clip(0, 0.9999))
+        for own in trace.confidence[confidence][:, made]
+    ]
+    read = cost.read(base) / cost.full
+    # Which token has waited too long depends on all before it: left out here.
+    quick = dataclasses.replace(base, missing="propagate")
+
+    def loss(thresholds):
+        spec = dataclasses.replace(quick, thresholds=tuple(thresholds))
+        exits = chosen_exits(trace, spec)
+        right = np.take_along_axis(every, exits[None], axis=0)[0][made]
+        return read[exits[made]].mean() + price * (1.0 - right.mean())
+
+    thresholds = list(base.thresholds)
+    for _ in range(ROUNDS):
+        before = list(thresholds)
+        for place, grid in enumerate(grids):
+            limits = [*map(_short, grid), 1.0]
+            losses = []
+            for limit in limits:
+                thresholds[place] = limit
+                losses.append(loss(thresholds))
+            thresholds[place] = limits[int(np.argmin(losses))]
+        if thresholds == before:
+            break
+    return dataclasses.replace(base, thresholds=tuple(thresholds))
+
+
+def _base(trace, confidence, options):
+    """A policy by which nothing leaves, with a threshold for each exit."""
+    return ExitSpec(
+        confidence=confidence,
+        thresholds=(1.0,) * len(trace.layers),
+        layers=trace.layers,
+        **options,
+    )
 
 
 def _short(value):

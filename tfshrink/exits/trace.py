@@ -60,6 +60,15 @@ class ExitTrace:
         """Boolean `(E, N, T)`: the full model says the same."""
         return self.token == self.last_token
 
+    def shares(self, total=None):
+        """Share of the text that is made before each token, float32 `(N, T)`.
+
+        Args:
+            total: Tokens that are to be made; default: the most that were.
+        """
+        total = total or int(self.step.max()) + 1
+        return (self.step / total).astype("float32")
+
 
 def trace_rows(model, rows, first, lengths, *, bits=None, codecs=None):
     """Traces the exits of a model along rows of text.

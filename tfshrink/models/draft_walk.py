@@ -107,6 +107,7 @@ class DraftWalk(Walk):
 
         def step(made, going, token, seen, done, states, drafts, cache):
             column, place = state["column"] + made, state["step"] + made
+            asked = segments.at(place, policy)
             x = segments.embed(token[:, None], column, pad, bits)
             cache, own, hidden = segments.run(0, cache, x, column, pad, bits)
             states = ops.slice_update(states, (0, made, 0), own)
@@ -115,8 +116,8 @@ class DraftWalk(Walk):
                 own[:, 0],
                 x[:, 0],
                 hidden[:, 0],
-                segments.limits(cache, place, policy)[0],
-                policy,
+                segments.limits(cache, asked)[0],
+                asked,
                 bits,
             )
             cache["shift"] = segments.shifted(cache, leaves, policy)

@@ -82,7 +82,8 @@ class ExitWalk(Walk):
         """
         config = self.model.config
         x = self.segments.embed(token[:, None], column, pad, bits)
-        limits = self.segments.limits(cache, step, policy)
+        policy = self.segments.at(step, policy)
+        limits = self.segments.limits(cache, policy)
         walk = _Token(column, pad, bits, limits, policy)
         carry = {
             **cache,

@@ -7,10 +7,12 @@ import numpy as np
 from keras import ops
 
 from tfshrink.errors import UserError
+from tfshrink.exit_policy import ExitPolicy
 from tfshrink.layers.kv_cache import KVCache
 from tfshrink.layers.light_head import candidate_logits
 from tfshrink.models.decoder import positions_at
 from tfshrink.ops import confidence
+from tfshrink.ops.exit_policy import chance_to_leave
 
 NEVER = -1e9  # logit of a token that no exit proposes
 GAIN = 0.05  # how far a token moves the thresholds of a target
@@ -30,6 +32,7 @@ class Segments:
     Attributes:
         layers: Numbers of blocks behind which tokens may leave.
         count: Number of segments, one more than exits.
+        learned: `ExitPolicy` that decides, or `None`.
 
     Raises:
         UserError: The model has no exits, or not those of the spec.
@@ -43,6 +46,9 @@ class Segments:
                 "bin/train --style=early_exit"
             )
         layers = spec.layers_of(model.exits.layers)
+        self.learned = ExitPolicy.of_spec(spec)
+        if self.learned is not None:
+            self.learned.check(layers)
         self.model = model
         self.spec = spec
         self.codecs = codecs
@@ -139,17 +145,26 @@ class Segments:
         own[first : first + len(new)] = new
         return {**cache, "exits": own}, x, model.for_head(hidden, bits)
 
-    def limits(self, cache, step, policy):
+    def at(self, step, policy):
+        """Tensors of the policy for one token: with `share`, of the text made.
+
+        Args:
+            step: Scalar, tokens made before it.
+            policy: Of `settings`, tensors.
+        """
+        share = ops.cast(step, "float32") / policy["total"]
+        return {**policy, "share": share}
+
+    def limits(self, cache, policy):
         """Thresholds `(exits,)` of a token.
 
         Args:
             cache: Dict with `shift`.
-            step: Scalar, tokens made before it.
-            policy: Of `settings`, tensors.
+            policy: Of `at`.
         """
         limits = confidence.decayed(
             policy["thresholds"],
-            ops.cast(step, "float32") / policy["total"],
+            policy["share"],
             floor=policy["floor"],
             rate=policy["rate"],
         )
@@ -172,29 +187,43 @@ class Segments:
             earlier: The same at the exit before.
             hidden: `(B, C)`, what the exit's head made of it.
             limit: Scalar threshold.
-            policy: Of `settings`, tensors.
+            policy: Of `at`.
             bits: As `Decoder` takes them.
 
         Returns:
             `(leaves, propose)`: boolean `(B,)`; a function of no argument to
             float32 and int32 `(B, K)`, logits and tokens of the candidates.
         """
-        name, exits = self.spec.confidence, self.model.exits
-        kernel = self.model.head_kernel(bits)
+        exits, kernel = self.model.exits, self.model.head_kernel(bits)
+        names = [self.spec.confidence]
+        if self.learned is not None:
+            names = self.learned.reads
+        proposed = None
 
         def propose():
             light = self.model.light_head
             return candidate_logits(light, kernel, hidden, exits.candidates)
 
-        if name in confidence.OF_LOGITS or self.spec.margin:
+        if self.spec.margin or not confidence.OF_LOGITS.keys().isdisjoint(
+            names
+        ):
             proposed = propose()
             propose = functools.partial(tuple, proposed)
-        if name == "classifier":
-            sure = ops.sigmoid(self._heads[exit_index].sure(hidden))
-        elif name == "cosine":
-            sure = confidence.state_cosine(state, earlier)
+
+        def sure_by(name):
+            if name == "classifier":
+                return ops.sigmoid(self._heads[exit_index].sure(hidden))
+            if name == "cosine":
+                return confidence.state_cosine(state, earlier)
+            return confidence.OF_LOGITS[name](proposed[0])
+
+        sure = {name: sure_by(name) for name in names}
+        if self.learned is None:
+            (sure,) = sure.values()
         else:
-            sure = confidence.OF_LOGITS[name](proposed[0])
+            sure = chance_to_leave(
+                self.learned, sure, exit_index, policy["share"]
+            )
         leaves = confidence.may_leave(sure, limit)
         if self.spec.margin:
             gap = confidence.margin(proposed[0])

@@ -7,7 +7,7 @@ def draw_sweep(study, path):
     """Draws what each policy reads and how often it agrees.
 
     Args:
-        study: Dict of `exits.study.study_exits`.
+        study: Dict of `exits.diagnosis.study_exits`.
         path: PNG or SVG file.
     """
     with figure(path) as (_, (axis,)):
@@ -18,6 +18,9 @@ def draw_sweep(study, path):
             axis.plot(*_points(rows), ".-", lw=0.8, ms=4, label=name)
         tests = [own["test"] for own in study["suggestions"]]
         axis.plot(*_points(tests), "k*", label="tuned, one threshold an exit")
+        if study["ppo"]:
+            learned = study["ppo"]["policies"]
+            axis.plot(*_points(learned), "kx", ms=5, label="learned by PPO")
         axis.axvline(1.0, color="black", lw=0.8, ls=":")
         axis.set_xlabel("weights read for a token, of the full model's")
         axis.set_ylabel("tokens that are the full model's, %")

@@ -2,9 +2,11 @@
 
 import time
 
+import numpy as np
+
 
 class Board:
-    """Writes numbers as TensorBoard scalars.
+    """Writes numbers as TensorBoard scalars, arrays as histograms.
 
     Args:
         folder: Folder of the event file, or `None` to write nothing.
@@ -26,15 +28,45 @@ class Board:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        summary = Summary(
-            value=[
-                Summary.Value(tag=tag, simple_value=float(value))
-                for tag, value in _flat(values)
-            ]
+        values = [
+            Summary.Value(tag=tag, simple_value=float(value))
+            for tag, value in _flat(values)
+        ]
+        event = Event(
+            wall_time=time.time(), step=step, summary=Summary(value=values)
         )
-        self._writer.add_event(
-            Event(wall_time=time.time(), step=step, summary=summary)
-        )
+        self._writer.add_event(event)
+
+    def write_histograms(self, step, values, bins=30):
+        """Writes the distribution of every array of a (nested) dict at `step`.
+
+        Args:
+            step: Integer.
+            values: Dict of arrays of finite numbers, none of them empty.
+            bins: Equal parts between the smallest and the largest.
+        """
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import HistogramProto
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary()
+        for tag, own in _flat(values):
+            own = np.asarray(own, "float64").ravel()
+            counts, edges = np.histogram(own, bins)
+            histogram = HistogramProto(
+                min=own.min(),
+                max=own.max(),
+                num=own.size,
+                sum=own.sum(),
+                sum_squares=(own**2).sum(),
+                bucket_limit=edges[1:].tolist(),
+                bucket=counts.tolist(),
+            )
+            summary.value.add(tag=tag, histo=histogram)
+        event = Event(wall_time=time.time(), step=step, summary=summary)
+        self._writer.add_event(event)
 
     def close(self):
         """Flushes and closes the event file."""
