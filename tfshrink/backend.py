@@ -59,6 +59,18 @@ def multiply(a, b, *, transpose_a=False, transpose_b=False):
     return ops.matmul(a, b)
 
 
+def uniform(shape, seed):
+    """Uniform numbers in [0, 1), float32, of an integer tensor `(2,)`."""
+    if is_tensorflow():
+        import tensorflow as tf
+
+        return tf.random.stateless_uniform(shape, seed)
+    import jax
+
+    key = jax.random.fold_in(jax.random.PRNGKey(seed[0]), seed[1])
+    return jax.random.uniform(key, shape)
+
+
 def softmax(x):
     """Softmax over the last axis, inside in float32; the type stays."""
     if is_tensorflow():

@@ -10,7 +10,9 @@ class DecoderConfig:
     The GPT-2 family is `norm="layer"`, `positions="learned"`,
     `activation="gelu_tanh"`, `gated=False` and biases everywhere; the Llama
     family is `norm="rms"`, `positions="rope"`, `activation="silu"`,
-    `gated=True` and no biases.
+    `gated=True` and no biases. The original Transformer is GPT-2's with
+    `positions="sinusoidal"`, `activation="relu"`, `embedding_scale` the root
+    of the width, `encoder_layers` and, post-norm, `norm_first=False`.
 
     Args:
         vocabulary: Number of tokens V.
@@ -24,7 +26,9 @@ class DecoderConfig:
         context: Longest sequence, in tokens.
         norm: `"layer"` or `"rms"`.
         norm_epsilon: Added to the variance.
-        positions: `"learned"` or `"rope"`.
+        norm_first: Whether norms stand in front of attention and MLP, inside
+            the residual, or behind the sum (post-norm).
+        positions: `"learned"`, `"rope"` or `"sinusoidal"`.
         rope_theta: Base of the rotary frequencies.
         rope_scaling: `None`, or a dict with `type` `"linear"` (`factor`) or
             `"llama3"` (`factor`, `low_freq_factor`, `high_freq_factor`,
@@ -34,7 +38,10 @@ class DecoderConfig:
         attention_bias: Biases on query, key and value.
         attention_out_bias: Bias on the attention output projection.
         mlp_bias: Biases in the MLP.
+        embedding_scale: Factor of embedded tokens, positions aside.
         tied: Whether the head reuses the embedding table.
+        encoder_layers: Blocks of an encoder whose states the decoder's blocks
+            attend to; 0 is a decoder alone.
         bos: Start token, or `None`.
         eos: Tuple of stop tokens.
         name: Shown in tables and results.
@@ -50,6 +57,7 @@ class DecoderConfig:
     context: int
     norm: str = "rms"
     norm_epsilon: float = 1e-5
+    norm_first: bool = True
     positions: str = "rope"
     rope_theta: float = 10000.0
     rope_scaling: dict | None = None
@@ -58,7 +66,9 @@ class DecoderConfig:
     attention_bias: bool = False
     attention_out_bias: bool = False
     mlp_bias: bool = False
+    embedding_scale: float = 1.0
     tied: bool = True
+    encoder_layers: int = 0
     bos: int | None = None
     eos: tuple = ()
     name: str = "decoder"

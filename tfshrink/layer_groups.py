@@ -1,6 +1,7 @@
 """Names of the layer groups that a plan gives bits to, in model order."""
 
 BLOCK_GROUPS = ("attention_in", "attention_out", "mlp_in", "mlp_out")
+ENCODER = "encoder_"  # begins the names of an encoder's layers
 EXIT = "exit_"  # begins the names of exits, and of what they share
 
 

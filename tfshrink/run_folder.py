@@ -21,6 +21,7 @@ CONTENTS = (
 )
 # Some runs write these too; alone they make no folder a run.
 EXTRAS = (
+    "exits.json",
     "front.csv",
     "front.png",
     "generated.jsonl",
@@ -32,6 +33,7 @@ EXTRAS = (
     "sensitivity.json",
     "sensitivity.png",
     "study.db",
+    "tokenizer.json",
 )
 
 

@@ -31,6 +31,8 @@ class Prompts:
             is known, -1 elsewhere.
         names: Of each row, the text it comes from.
         identity: SHA-256 of the texts that were read.
+        sources: Of an encoder-decoder, what each translates: `source` and
+            `source_mask`, `(N, S)`.
     """
 
     tokens: np.ndarray
@@ -38,6 +40,7 @@ class Prompts:
     gold: np.ndarray
     names: tuple
     identity: str
+    sources: dict | None = None
 
     def __len__(self):
         return len(self.tokens)
@@ -47,7 +50,10 @@ class Prompts:
         rows = np.arange(len(self))[rows]
         names = tuple(self.names[row] for row in rows)
         own = self.tokens, self.lengths, self.gold
-        return Prompts(*(x[rows] for x in own), names, self.identity)
+        sources = self.sources and {
+            name: value[rows] for name, value in self.sources.items()
+        }
+        return Prompts(*(x[rows] for x in own), names, self.identity, sources)
 
     @property
     def mask(self):

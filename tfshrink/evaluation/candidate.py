@@ -132,7 +132,7 @@ def _run_candidate(workdir, plans, activations):
     from tfshrink.models.sources import open_source
 
     config, precision, trained = read_run(workdir)
-    source = open_source(config["model"])
+    source = open_source(config["model"], workdir)
     if activations is not None:
         precision = dataclasses.replace(precision, activations=activations)
         trained = [

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.data.prompts import load_prompts
+from tfshrink.data.prompts import Prompts
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.environment import environment
@@ -65,7 +66,10 @@ class ExitSubject:
             )
         plan = candidate.plans[0]
         bits = plan_tensor(candidate.source.config, plan)
-        return OpenExits(self, candidate.source, model, plan, bits)
+        kind = OpenExits
+        if candidate.source.config.encoder_layers:
+            from tfshrink.exits.translated import OpenTranslation as kind
+        return kind(self, candidate.source, model, plan, bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,22 @@ class OpenExits:
             count=count or subject.prompts,
             length=subject.tokens,
         )
+
+    def given(self, tokens):
+        """`Prompts` of token rows `(N, T)` that nothing was cut off."""
+        tokens = np.asarray(tokens, "int32")
+        lengths = np.full(len(tokens), tokens.shape[1], "int32")
+        names = ("given",) * len(tokens)
+        return Prompts(tokens, lengths, np.full_like(tokens, -1), names, "")
+
+    def quality(self, prompts, spec):
+        """What a policy leaves of the text's quality: a dict, of text empty.
+
+        Args:
+            prompts: `Prompts`.
+            spec: `ExitSpec`, or `None` for all blocks.
+        """
+        return {}
 
     def trace(self, prompts):
         """`ExitTrace` along what the full model makes of prompts."""
@@ -137,16 +157,22 @@ def evaluate_exits(subject, exits, *, speed=True):
     prompts = own.prompts("test")
     trace = own.trace(prompts)
     cost = ExitCost.of(own.model)
-    rows = [summary(trace, spec, cost, subject.new) for spec in specs]
-    full = None
+    rows = [
+        {
+            **summary(trace, spec, cost, subject.new),
+            **own.quality(prompts, spec),
+        }
+        for spec in specs
+    ]
+    full = own.quality(prompts, None)
     if speed:
-        full = timed(own, prompts[:TIMED], None, subject.new)
+        full |= timed(own, prompts[:TIMED], None, subject.new)
         for row, spec in zip(rows, specs, strict=True):
             found = timed(own, prompts[:TIMED], spec, subject.new)
             rate = found["tokens_per_second"]
             row["tokens_per_second"] = rate
             row["speedup"] = rate / full["tokens_per_second"]
-            row["same_text"] = _same(found.pop("rows"), full["rows"])
+            row["same_text"] = same_text(found.pop("rows"), full["rows"])
         full.pop("rows")
     return own.results(exits=rows, full=full, prompts=len(prompts))
 
@@ -170,13 +196,14 @@ def timed(own, prompts, spec, new):
         for row, length in zip(prompts.tokens, prompts.lengths, strict=True)
     ]
     options = {"max_new_tokens": new, "temperature": 0.0}
-    generator.generate([lists[0]], **options)  # compiles
+    sources = [prompts[i : i + 1].sources for i in range(len(lists))]
+    generator.generate([lists[0]], sources=sources[0], **options)  # compiles
     seconds, rows, depths = [], [], []
     for _ in range(REPEATS):
         rows, depths = [], []
         start = time.perf_counter()
-        for row in lists:
-            rows += generator.generate([row], **options)
+        for row, source in zip(lists, sources, strict=True):
+            rows += generator.generate([row], sources=source, **options)
             depths += generator.depths[0]
         seconds.append(time.perf_counter() - start)
     made = sum(map(len, rows))
@@ -187,8 +214,13 @@ def timed(own, prompts, spec, new):
     }
 
 
-def _same(rows, reference):
-    """Share of tokens before the first one that differs."""
+def same_text(rows, reference):
+    """Share of tokens before the first one that differs.
+
+    Args:
+        rows: List of token lists.
+        reference: The same.
+    """
     same = 0
     for row, other in zip(rows, reference, strict=True):
         for a, b in zip(row, other, strict=False):

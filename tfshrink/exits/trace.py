@@ -70,7 +70,9 @@ class ExitTrace:
         return (self.step / total).astype("float32")
 
 
-def trace_rows(model, rows, first, lengths, *, bits=None, codecs=None):
+def trace_rows(
+    model, rows, first, lengths, *, bits=None, codecs=None, sources=None
+):
     """Traces the exits of a model along rows of text.
 
     Args:
@@ -81,11 +83,12 @@ def trace_rows(model, rows, first, lengths, *, bits=None, codecs=None):
         lengths: Integer `(N,)`, tokens of each row.
         bits: As `Decoder` takes them.
         codecs: As `ExitStates` takes them.
+        sources: As `ExitStates.said` takes them.
 
     Returns:
         `ExitTrace` of `(N, T - 1)` tokens.
     """
-    said = ExitStates(model, codecs).said(rows, bits)
+    said = ExitStates(model, codecs).said(rows, bits, sources)
     # A column's answer is about the token that follows.
     columns = np.arange(1, rows.shape[1])[None]
     first, lengths = np.asarray(first), np.asarray(lengths)
@@ -126,8 +129,14 @@ def trace_generated(
     generator = Generator(model, bits=bits, codecs=codecs)
     rows = []
     for start in range(0, len(lists), BATCH):
-        own = lists[start : start + BATCH]
-        made = generator.generate(own, max_new_tokens=new, temperature=0.0)
+        part = slice(start, start + BATCH)
+        own = lists[part]
+        made = generator.generate(
+            own,
+            max_new_tokens=new,
+            sources=prompts[part].sources,
+            temperature=0.0,
+        )
         rows += [a + b for a, b in zip(own, made, strict=True)]
         if progress:
             progress(len(rows), 0)
@@ -137,6 +146,12 @@ def trace_generated(
     for target, row in zip(filled, rows, strict=True):
         target[: len(row)] = row
     trace = trace_rows(
-        model, filled, prompts.lengths, lengths, bits=bits, codecs=codecs
+        model,
+        filled,
+        prompts.lengths,
+        lengths,
+        bits=bits,
+        codecs=codecs,
+        sources=prompts.sources,
     )
     return trace, rows

@@ -1,4 +1,4 @@
-"""One pre-norm decoder block."""
+"""One block of a decoder."""
 
 import keras
 from keras import ops
@@ -11,7 +11,10 @@ from tfshrink.layers.precision_config import PrecisionConfig
 
 
 class Block(keras.layers.Layer):
-    """Attention and MLP, each behind a norm and beside a residual.
+    """Attention and MLP, each beside a residual and with a norm.
+
+    The norm stands in front of each, or behind the sum
+    (`DecoderConfig.norm_first`).
 
     Args:
         config: `DecoderConfig`.
@@ -38,26 +41,25 @@ class Block(keras.layers.Layer):
             precision = PrecisionConfig.from_json(precision)
         self.config = config
         self.precision = precision
+        self.dropout = None  # of what is added to the states, while training
         self.order = {}  # of its heads and channels (`models.ordering`)
 
     def build(self, input_shape):
         config, policy = self.config, self.dtype_policy
-
-        def norm(name):
-            layer = Norm(
-                config.norm, config.norm_epsilon, dtype=policy, name=name
-            )
-            layer.build(input_shape)
-            return layer
-
-        self.attention_norm = norm("attention_norm")
+        self.attention_norm = self._norm("attention_norm", input_shape)
         self.attention = Attention(
             config, self.precision, dtype=policy, name="attention"
         )
         self.attention.build(input_shape)
-        self.mlp_norm = norm("mlp_norm")
+        self.mlp_norm = self._norm("mlp_norm", input_shape)
         self.mlp = MLP(config, self.precision, dtype=policy, name="mlp")
         self.mlp.build(input_shape)
+
+    def _norm(self, name, input_shape):
+        config, policy = self.config, self.dtype_policy
+        layer = Norm(config.norm, config.norm_epsilon, dtype=policy, name=name)
+        layer.build(input_shape)
+        return layer
 
     def call(self, x, bits=None, rotation=None, visible=None, cache=None):
         x = ops.cast(x, self.compute_dtype)
@@ -67,14 +69,30 @@ class Block(keras.layers.Layer):
             attention_bits = (bits[0], bits[1])
             mlp_bits = (bits[2], bits[3])
         out, state = self.attention(
-            self.attention_norm(x),
+            self._before(self.attention_norm, x),
             attention_bits,
             rotation,
             visible,
             cache=cache,
         )
-        x = x + out
-        return x + self.mlp(self.mlp_norm(x), mlp_bits), state
+        x = self._joined(self.attention_norm, x, out)
+        x = self._remembered(x, attention_bits)
+        out = self.mlp(self._before(self.mlp_norm, x), mlp_bits)
+        return self._joined(self.mlp_norm, x, out), state
+
+    def _before(self, norm, x):
+        """What a layer reads of the states `x`."""
+        return norm(x) if self.config.norm_first else x
+
+    def _joined(self, norm, x, out):
+        """The states with what the layer made of them."""
+        if self.dropout is not None:
+            out = self.dropout(out)
+        return x + out if self.config.norm_first else norm(x + out)
+
+    def _remembered(self, x, bits):
+        """States between attention and MLP, where more is to be attended."""
+        return x
 
     def keys_and_values(self, x, bits=None):
         """What attention would keep of `x` `(B, T, C)`: `(keys, values)`.
@@ -83,7 +101,8 @@ class Block(keras.layers.Layer):
             x: States in front of the block.
             bits: Of its attention_in, as `SwitchableDense` takes them.
         """
-        x = self.attention_norm(ops.cast(x, self.compute_dtype))
+        x = ops.cast(x, self.compute_dtype)
+        x = self._before(self.attention_norm, x)
         return self.attention.keys_and_values(x, bits)
 
     def groups(self):

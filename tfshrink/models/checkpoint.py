@@ -6,6 +6,7 @@ import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
+from tfshrink.layer_groups import ENCODER
 from tfshrink.layer_groups import EXIT
 from tfshrink.models.folds import folds
 from tfshrink.models.folds import set_folds
@@ -22,7 +23,7 @@ def variable_name(variable):
     parts = variable.path.split("/")
     roots = ("embedding", "positions", "final_norm", "head")
     while parts and parts[0] not in roots:
-        if parts[0].startswith(("block_", EXIT)):
+        if parts[0].startswith(("block_", ENCODER, EXIT)):
             break
         parts = parts[1:]
     return "/".join(parts)

@@ -1,5 +1,6 @@
 """One decoder for the GPT-2 and the Llama family."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -20,8 +21,10 @@ from tfshrink.layers.switchable_dense import SwitchableDense
 from tfshrink.layers.switchable_embedding import SwitchableEmbedding
 from tfshrink.models.precision_switch import PrecisionSwitch
 from tfshrink.ops import rotary
+from tfshrink.ops.dropout import Dropout
 from tfshrink.ops.quantize import FULL
 from tfshrink.ops.quantize import quantize_activations
+from tfshrink.ops.sinusoids import sinusoids
 from tfshrink.plan import Plan
 
 
@@ -56,6 +59,8 @@ class Decoder(keras.Model):
         >>> model.set_bitmap("stripe-8-4")
         >>> logits = model(tokens)
     """
+
+    BLOCK = Block  # what it stacks
 
     def __init__(
         self, config, precision=None, remat=False, exits=None, **kwargs
@@ -96,7 +101,7 @@ class Decoder(keras.Model):
                 config.context, config.width, dtype=policy, name="positions"
             )
         self.blocks = [
-            Block(
+            self.BLOCK(
                 config,
                 precision,
                 dtype=policy,
@@ -268,6 +273,26 @@ class Decoder(keras.Model):
             x, states[index] = block(x, own, rotation, cache=cache)
         return x, states
 
+    @contextlib.contextmanager
+    def dropping(self, rate, seed):
+        """Blocks drop parts of what they add to the states.
+
+        Args:
+            rate: Share, 0..1.
+            seed: Integer tensor `(2,)`.
+        """
+        for index, block in enumerate(self.stacked()):
+            block.dropout = Dropout(rate, seed, index)
+        try:
+            yield
+        finally:
+            for block in self.stacked():
+                block.dropout = None
+
+    def stacked(self):
+        """All blocks, whatever they are for."""
+        return self.blocks
+
     def for_head(self, x, bits):
         """States as the head reads them: int8 where its kernel wants that."""
         if bits is None or not self.precision.activations:
@@ -297,14 +322,19 @@ class Decoder(keras.Model):
 
     def embed(self, tokens, positions, bits=None):
         """Embedded tokens `(B, T, C)` and the rotation of `positions`."""
+        config = self.config
         x = self.embedding(tokens, self._outer_bits(bits, 0))
+        if config.embedding_scale != 1.0:
+            x = x * ops.cast(config.embedding_scale, x.dtype)
         if self.positions is not None:
             x = x + self.positions(positions)
+        if config.positions == "sinusoidal":
+            x = x + ops.cast(sinusoids(positions, config.width), x.dtype)
         return x, self.rotation(positions)
 
     def rotation(self, positions):
-        """Cosines and sines of positions, `None` where they are learned."""
-        if self.positions is not None:
+        """Cosines and sines of positions; `None` where nothing is turned."""
+        if self._inverse is None:
             return None
         return rotary.tables(positions, self._inverse)
 

@@ -9,6 +9,8 @@ from tfshrink import backend
 from tfshrink.layers.removal import split
 from tfshrink.layers.removal import without
 
+MEMORY = "memory"  # among weights: what an encoder made of the sources
+
 
 class EffectiveWeights:
     """Computes the weights that are in force at the bits of a plan.
@@ -94,14 +96,20 @@ def bits_beside(model, bits):
 
 @contextlib.contextmanager
 def weights_in_force(model, weights):
-    """Lets the tensors of `EffectiveWeights` stand for the variables."""
+    """Lets the tensors of `EffectiveWeights` stand for the variables.
+
+    With `MEMORY` among them the blocks attend to it.
+    """
     pairs = [
         (variable, weights[variable.path])
         for variable in model.variables
         if variable.path in weights
     ]
     layers = [layer for own in model.groups().values() for layer in own]
-    with variables_as(pairs), as_resolved(layers if pairs else []):
+    memory = contextlib.nullcontext()
+    if MEMORY in weights:
+        memory = model.remembering(weights[MEMORY])
+    with variables_as(pairs), as_resolved(layers if pairs else []), memory:
         yield
 
 

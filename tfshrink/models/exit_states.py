@@ -1,5 +1,7 @@
 """What a decoder's exits see and say of text, all layers run."""
 
+import contextlib
+
 import numpy as np
 from keras import ops
 
@@ -29,12 +31,14 @@ class ExitStates:
         self._states = Compiled(self._run, model.variables)
         self._said = Compiled(self._say, model.variables)
 
-    def states(self, rows, bits=None):
+    def states(self, rows, bits=None, sources=None):
         """Yields the states of a few rows at a time.
 
         Args:
             rows: Integer `(N, T)`, NumPy.
             bits: As `Decoder` takes them.
+            sources: Of an encoder-decoder, `source` and `source_mask`
+                `(N, S)`.
 
         Yields:
             Dict of float32 NumPy arrays: `behind` `(exits + 1, B, T, C)`, the
@@ -42,19 +46,20 @@ class ExitStates:
             `(exits, B, T, C)`, what the head reads there; `final` `(B, T, C)`,
             what it reads in the end.
         """
-        for own, count in _parts(rows):
-            found = self._states(own, bits)
+        for own, beside, count in _parts(rows, sources):
+            found = self._states(own, bits, beside)
             yield {
                 name: _float32(value)[..., :count, :, :]
                 for name, value in found.items()
             }
 
-    def said(self, rows, bits=None):
+    def said(self, rows, bits=None, sources=None):
         """What each exit says about each token of a text.
 
         Args:
             rows: Integer `(N, T)`, NumPy.
             bits: As `Decoder` takes them.
+            sources: As in `states`.
 
         Returns:
             Dict of NumPy arrays `(exits, N, T - 1)` about the token that
@@ -64,8 +69,8 @@ class ExitStates:
             `(N, T - 1)`: `last_token` and `last_nats`.
         """
         parts = []
-        for own, count in _parts(rows):
-            found = self._said(own, bits)
+        for own, beside, count in _parts(rows, sources):
+            found = self._said(own, bits, beside)
             parts.append(
                 {
                     name: np.asarray(ops.convert_to_numpy(x))[..., :count, :]
@@ -77,11 +82,16 @@ class ExitStates:
             for name in parts[0]
         }
 
-    def _run(self, tokens, bits):
+    def _run(self, tokens, bits, sources):
         model, taps = self.model, []
-        final = model.hidden(
-            tokens, bits, self.codecs, tap=lambda *own: taps.append(own)
-        )
+        beside = contextlib.nullcontext()
+        if sources:
+            memory = model.remember(**sources, bits=bits)
+            beside = model.remembering(memory)
+        with beside:
+            final = model.hidden(
+                tokens, bits, self.codecs, tap=lambda *own: taps.append(own)
+            )
         positions = ops.arange(tokens.shape[1])[None]
         behind = [model.embed(tokens, positions, bits)[0]]
         behind += [states for states, _ in taps]
@@ -95,8 +105,8 @@ class ExitStates:
             "final": final,
         }
 
-    def _say(self, tokens, bits):
-        found = self._run(tokens[:, :-1], bits)
+    def _say(self, tokens, bits, sources):
+        found = self._run(tokens[:, :-1], bits, sources)
         kernel = self.model.head_kernel(bits)
         last_token, last_nats = _read(found["final"], kernel, tokens[:, 1:])
         exits = []
@@ -139,13 +149,18 @@ def _read(hidden, kernel, targets):
     return ops.map(row, (hidden, targets))
 
 
-def _parts(rows):
-    """Rows in calls of one shape: `(rows, how many are real)`."""
+def _parts(rows, sources):
+    """Rows in calls of one shape: `(rows, sources, how many are real)`."""
     rows = np.asarray(rows, "int32")
     for start in range(0, len(rows), ROWS):
-        own = rows[start : start + ROWS]
-        count = len(own)
-        yield np.pad(own, ((0, ROWS - count), (0, 0))), count
+
+        def part(values, start=start):
+            own = values[start : start + ROWS]
+            # A row without a source that counts would be no number.
+            return np.pad(own, ((0, ROWS - len(own)), (0, 0)), mode="edge")
+
+        beside = {name: part(x) for name, x in (sources or {}).items()}
+        yield part(rows), beside, min(ROWS, len(rows) - start)
 
 
 def _float32(x):

@@ -13,6 +13,7 @@ from tfshrink.models import prompts as prompts_lib
 from tfshrink.models.draft_walk import DraftWalk
 from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
+from tfshrink.models.effective_weights import MEMORY
 from tfshrink.models.exit_walk import ExitWalk
 from tfshrink.models.full_walk import FullWalk
 from tfshrink.models.segments import Segments
@@ -76,6 +77,9 @@ class Generator:
         self.walk = walk_of(model, exits, codecs)
         variables = model.variables
         self.prepare = EffectiveWeights(model)
+        self.remember = None
+        if model.config.encoder_layers:
+            self.remember = Compiled(model.remember, variables)
         self.prefill = Compiled(
             functools.partial(decode_loop.prefill, self.walk), variables
         )
@@ -93,12 +97,14 @@ class Generator:
     def codecs(self, codecs):
         self.walk.codecs = codecs
 
-    def generate(self, prompts, *, max_new_tokens, **settings):
+    def generate(self, prompts, *, max_new_tokens, sources=None, **settings):
         """Continues a batch of prompts.
 
         Args:
             prompts: List of token lists.
             max_new_tokens: Tokens each gets at most.
+            sources: Of an encoder-decoder, what `pair_batches.source_rows`
+                returns: `source` and `source_mask`, `(B, S)`.
             **settings: As in `prompts.sampling_settings`.
 
         Returns:
@@ -111,7 +117,9 @@ class Generator:
         """
         rows = [[] for _ in prompts]
         self.depths = [[] for _ in prompts]
-        steps = self.steps(prompts, max_new_tokens, self.chunk, settings)
+        steps = self.steps(
+            prompts, max_new_tokens, self.chunk, settings, sources
+        )
         for parts in steps:
             for found, own in zip((rows, self.depths), parts, strict=True):
                 for row, values in zip(found, own, strict=True):
@@ -155,7 +163,7 @@ class Generator:
         tokens, start = self.tokenizer(text)["input_ids"], self.model.config.bos
         return tokens if tokens or start is None else [start]
 
-    def steps(self, prompts, max_new_tokens, chunk, settings):
+    def steps(self, prompts, max_new_tokens, chunk, settings, sources=None):
         """Yields new tokens part by part, each the work of one call.
 
         Args:
@@ -163,6 +171,7 @@ class Generator:
             max_new_tokens: Tokens each gets at most.
             chunk: Tokens of a part, at most those of the generator.
             settings: Dict, as in `generate`.
+            sources: As in `generate`.
 
         Yields:
             `(new, depth)`: int32 `(B, n)`, the tokens and the blocks that each
@@ -179,7 +188,9 @@ class Generator:
         tokens, pad = prompts_lib.left_pad([p[:-1] for p in prompts], width)
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
-        weights, bits = self.prepare(bits), bits_beside(self.model, bits)
+        memory = self._memory(sources, len(prompts), bits)
+        weights = {**self.prepare(bits), **memory}
+        bits = bits_beside(self.model, bits)
         cache = self.walk.create(len(prompts), length)
         if width:
             cache = self.prefill(weights, bits, tokens, pad, cache)
@@ -229,6 +240,26 @@ class Generator:
                 f"prompts and new tokens. Received: {self.cache_length}"
             )
         return self.cache_length
+
+    def _memory(self, sources, batch, bits):
+        """What the blocks attend to beside the cache: a part of weights."""
+        if (sources is None) != (self.remember is None):
+            raise UserError(
+                "`sources` must be given to an encoder-decoder, and to nothing "
+                f"else. Received: {'none' if sources is None else 'some'} for "
+                f"{self.model.config.name}"
+            )
+        if sources is None:
+            return {}
+        source = np.asarray(sources["source"], "int32")
+        if len(source) != batch or source.shape[1] > self.model.config.context:
+            raise UserError(
+                f"`sources` must be one of each of {batch} prompts, of at most "
+                f"{self.model.config.context} tokens. Received: shape "
+                f"{source.shape}"
+            )
+        mask = np.asarray(sources["source_mask"], "float32")
+        return {MEMORY: self.remember(source, mask, bits)}
 
     def _bits(self):
         if self.bits is None:

@@ -3,8 +3,10 @@
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.layer_groups import ENCODER
 from tfshrink.layer_groups import EXIT
 from tfshrink.models.decoder import Decoder
+from tfshrink.models.encoder_decoder import EncoderDecoder
 from tfshrink.ops.quantize import WIDTHS
 
 
@@ -41,7 +43,8 @@ def load_model(
         source = open_source(source)
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
     # Adapters start from a seed of their path: it must not count models.
-    model = Decoder(
+    kind = EncoderDecoder if source.config.encoder_layers else Decoder
+    model = kind(
         source.config, precision, remat, exits, dtype=policy, name="decoder"
     )
     model.build()
@@ -84,7 +87,7 @@ def _canonical(path):
     """Path of a variable below the model's own name."""
     parts = path.split("/")
     while parts[0] not in ("embedding", "positions", "final_norm", "head"):
-        if parts[0].startswith("block_"):
+        if parts[0].startswith(("block_", ENCODER)):
             break
         parts = parts[1:]
     return "/".join(parts)

@@ -63,7 +63,7 @@ def open_run(workdir, *, dtype="float32", widths=(), activations=None):
         precision = dataclasses.replace(precision, bank="codes")
     if activations is not None:
         precision = dataclasses.replace(precision, activations=activations)
-    source = open_source(config["model"])
+    source = open_source(config["model"], workdir)
     model = load_model(
         source,
         precision=precision,

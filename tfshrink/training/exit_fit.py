@@ -58,7 +58,9 @@ def fit_exits(model, settings, plans, text, codecs=None):
         model: Built `Decoder` with trained exits.
         settings: `TrainSettings`.
         plans: Plans of the run; the first one's bits are used.
-        text: `Examples` that the exits were not trained on.
+        text: `Examples` that the exits were not trained on, or a list of
+            batches: dicts of `tokens`, `mask` and, of an encoder-decoder,
+            `source` and `source_mask`.
         codecs: As in `Trainer`.
 
     Returns:
@@ -66,31 +68,50 @@ def fit_exits(model, settings, plans, text, codecs=None):
         proposes among those the exit's full head would choose; `agreement`,
         how often an exit says what the last layer says.
     """
-    rows = text.tokens
+    batches = text
+    if not isinstance(text, list):
+        batches = [{"tokens": text.tokens, "mask": text.mask}]
     bits = plan_tensor(model.config, plans[0])
     runner, width = ExitStates(model, codecs), model.config.width
-    parts = [found["hidden"] for found in runner.states(rows[:, :-1], bits)]
-    hidden = np.concatenate(parts, axis=1)  # (exits, N, T - 1, C)
     kernel = np.asarray(ops.cast(model.head_kernel(bits), "float32"))
+    hidden = np.concatenate(
+        [_hidden(runner, batch, bits) for batch in batches], axis=1
+    )  # (exits, tokens, C)
     if model.light_head is not None:
         model.light_head.fit(kernel, hidden.reshape(-1, width))
-    said = runner.said(rows, bits)
-    right = said["token"] == said["last_token"]
+    said = [_said(runner, batch, bits) for batch in batches]
+    token, right = (
+        np.concatenate(own, axis=1) for own in zip(*said, strict=True)
+    )
     for index, head in enumerate(model.exit_heads):
-        fit_classifier(
-            head,
-            hidden[index].reshape(-1, width),
-            right[index].reshape(-1),
-            seed=settings.seed,
-        )
+        fit_classifier(head, hidden[index], right[index], seed=settings.seed)
     return {
         "recall": [
-            _recall(own, kernel, token)
-            for own, token in zip(hidden, said["token"], strict=True)
+            _recall(own, kernel, said)
+            for own, said in zip(hidden, token, strict=True)
         ],
-        "agreement": right.mean(axis=(1, 2)).tolist(),
+        "agreement": right.mean(axis=1).tolist(),
         "tokens": int(right[0].size),
     }
+
+
+def _hidden(runner, batch, bits):
+    """What the head reads at exits `(exits, tokens, C)`, where it counts."""
+    rows, sources = batch["tokens"][:, :-1], _sources(batch)
+    found = [x["hidden"] for x in runner.states(rows, bits, sources)]
+    return np.concatenate(found, axis=1)[:, batch["mask"][:, 1:] > 0]
+
+
+def _said(runner, batch, bits):
+    """Tokens of exits, and whether they are the last layer's, in the same."""
+    said = runner.said(batch["tokens"], bits, _sources(batch))
+    right = said["token"] == said["last_token"]
+    counted = batch["mask"][:, 1:] > 0
+    return said["token"][:, counted], right[:, counted]
+
+
+def _sources(batch):
+    return {k: batch[k] for k in ("source", "source_mask") if k in batch}
 
 
 def fit_classifier(head, hidden, right, *, seed=0):
@@ -136,7 +157,6 @@ def fit_classifier(head, hidden, right, *, seed=0):
 
 def _recall(hidden, kernel, token):
     """How often candidates hold what the full head would choose."""
-    hidden, token = hidden.reshape(-1, hidden.shape[-1]), token.reshape(-1)
     hidden, token = hidden[:2048], token[:2048]
     best = (hidden @ kernel.T).argmax(-1)
     return float((best == token).mean())

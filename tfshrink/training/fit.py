@@ -50,9 +50,26 @@ def fit(model, settings, plans, text, folder, held_out=None, codecs=None):
     if settings.range_test:
         low = lowest_bits(trainer, settings, plans, batches, folder)
         trainer.style = make_style(model, settings, plans, low=low)
+    judge = held_out and HeldOut(model, plans, held_out)
+    run_steps(trainer, batches, settings, folder, judge)
+
+
+def run_steps(trainer, batches, settings, folder, judge=None):
+    """Runs the steps that a run's folder lacks, and notes them there.
+
+    Args:
+        trainer: `Trainer`.
+        batches: Its `at` gives the batch of a step.
+        settings: `TrainSettings`.
+        folder: `RunFolder`.
+        judge: Its `measure` says every `eval_every` steps how good the model
+            is; `None` is nobody.
+
+    Raises:
+        DivergedError: As in `fit`.
+    """
     first = restore(folder, trainer)
     folder.forget_after(first)
-    judge = held_out and HeldOut(model, plans, held_out)
     saved = time.monotonic()
     board = Board(folder.tensorboard if settings.use_tensorboard else None)
     with progress_bar("Training", settings.total_steps) as bar:

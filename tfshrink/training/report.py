@@ -10,7 +10,12 @@ import numpy as np
 def print_results(results, folder):
     """Prints the table of a run, where it lies and what to type next."""
     from tfshrink.evaluation.evaluate_report import print_report
+    from tfshrink.evaluation.translation_report import print_translation
 
+    if results.get("task") == "translation":
+        print_translation(results)
+        print(f'Next: bin/evaluate --workdir={folder} --exit="classifier:.9"')
+        return
     print_report(results)
     seconds = results["training_seconds"]
     took = "" if seconds is None else f" in {seconds:.0f} s"

@@ -149,6 +149,21 @@ def random_schedule(plan, widths, *, seed=0):
     return plan_at
 
 
+def noam_rate(step, *, total, peak, warmup):
+    """Rises in a line, then falls with the root of the step.
+
+    Args:
+        step: From 0.
+        total: Steps.
+        peak: Highest rate.
+        warmup: Share of the steps in which it rises.
+
+    Reference: Vaswani et al., 1706.03762, section 5.3.
+    """
+    first = max(1.0, warmup * total)
+    return peak * min((step + 1) / first, math.sqrt(first / (step + 1)))
+
+
 def uniform_plan(plan, bits):
     """The plan with one bit-width in all blocks, named after it."""
     return _with_block_bits(plan, [bits] * (4 * plan.layers), str(bits))

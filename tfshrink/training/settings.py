@@ -4,6 +4,7 @@ import dataclasses
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.models.sources.scratch import CONFIGS as SCRATCH
 from tfshrink.training.parts import PARTS
 from tfshrink.training.schedules import STRATEGIES
 from tfshrink.training.styles import STYLES
@@ -16,10 +17,12 @@ PRUNING_SCHEDULES = ("constant", "one_shot", "polynomial")
 BANK_KINDS = ("none", "codes", "latent")
 EXIT_WEIGHTS = ("layer", "learned", "uniform")
 CURRICULA = ("gradual", "none", "rotate")
+RATE_SCHEDULES = ("cosine", "noam")
 
 # What a setting is that nobody gave: of all styles, and of one.
 DEFAULTS = {
     "data": "pydoc+generated",
+    "exit_blocks": 1,
     "exits": "",
     "plan": "8;4;2",
     "total_steps": 40,
@@ -34,6 +37,11 @@ STYLE_DEFAULTS = {
         "train": "exits",
     },
 }
+
+# The same of models that a run trains from scratch, by what they model.
+SCRATCH_DEFAULTS = {"exit_blocks": 0, "plan": "32", "total_steps": 2000}
+SCRATCH_TEXT = {True: "gettext", False: "pydoc+docstrings"}  # with an encoder
+SCRATCH_PARTS = "embeddings,norms,weights"
 
 # The least value of settings that count something.
 LOWEST = {
@@ -93,6 +101,12 @@ FLAG_GROUPS = {
         "exit_rows": "Rows that fit light head and classifiers, at the end.",
         "curriculum": ("Which exits a step trains.", CURRICULA),
         "layer_dropout": "Chance that the last block is left out of a step.",
+    },
+    "From scratch": {
+        "dropout": "Share of what blocks add that is dropped.",
+        "label_smoothing": "Share of a target that all tokens get alike.",
+        "rate_schedule": ("How the learning rate falls.", RATE_SCHEDULES),
+        "vocabulary": "Subwords that are learned from the text.",
     },
     "Training": {
         "total_steps": "Steps. Default: 40; of early_exit 160.",
@@ -168,8 +182,12 @@ class TrainSettings:
         exit_blocks, exit_rank, exit_candidates: As in `ExitConfig`.
         exit_weights, curriculum, layer_dropout: As in `ExitLoss`.
         exit_rows: Rows that light head and classifiers are fitted to.
+        dropout, label_smoothing: As in `ScratchLoss`, of models that a run
+            trains from scratch.
+        rate_schedule: `"cosine"`, or `"noam"`.
+        vocabulary: Tokens, of models from scratch.
         learning_rate: Peak rate of adapters; the other parts' rates scale
-            along.
+            along. Of models from scratch, of all.
         ranks: Adapter rank at each trained width, highest first; empty takes
             16, 32, 64 at 8, 4, 2 bits; `0` means no adapters.
         placement: `side` or `inside`.
@@ -212,13 +230,17 @@ class TrainSettings:
     init_epochs: int = 2
     start: str = ""
     exits: str | None = None
-    exit_blocks: int = 1
+    exit_blocks: int | None = None
     exit_rank: int = 64
     exit_candidates: int = 32
     exit_weights: str = "layer"
     exit_rows: int = 64
     curriculum: str = "none"
     layer_dropout: float = 0.0
+    dropout: float = 0.1
+    label_smoothing: float = 0.1
+    rate_schedule: str = "cosine"
+    vocabulary: int = 8000
     train: str | None = None
     learning_rate: float = 1e-3
     ranks: str = ""
@@ -257,6 +279,7 @@ class TrainSettings:
             "bank": BANK_KINDS,
             "pruning_schedule": PRUNING_SCHEDULES,
             "dtype": DTYPES,
+            "rate_schedule": RATE_SCHEDULES,
             "switch_strategy": STRATEGIES,
         }
         for name, allowed in choices.items():
@@ -269,6 +292,12 @@ class TrainSettings:
             if getattr(self, name) < lowest:
                 raise UserError(
                     f"`{name}` must be at least {lowest}. "
+                    f"Received: {getattr(self, name)}"
+                )
+        for name in ("dropout", "label_smoothing"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise UserError(
+                    f"`{name}` must be at least 0 and below 1. "
                     f"Received: {getattr(self, name)}"
                 )
         if not 0.0 <= self.smooth <= 1.0:
@@ -307,7 +336,16 @@ class TrainSettings:
     def _defaults(self):
         """Values of the settings that are `None`."""
         own = STYLE_DEFAULTS.get(self.style, {})
-        return {**DEFAULTS, **own}
+        if self.model not in SCRATCH:
+            return {**DEFAULTS, **own}
+        exits = own.get("exits", "") if self.exits is None else self.exits
+        return {
+            **DEFAULTS,
+            "exits": exits,
+            "train": SCRATCH_PARTS + (",exits" if exits else ""),
+            "data": SCRATCH_TEXT[bool(SCRATCH[self.model].encoder_layers)],
+            **SCRATCH_DEFAULTS,
+        }
 
     def _check_exits(self):
         parts = self.train.split(",")

@@ -68,6 +68,17 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     with data_parallel(settings.devices, settings.batch_size):
         pass
     source = open_source(settings.model)
+    if source.scratch:
+        from tfshrink.training.scratch import train_scratch
+
+        folder = folder if resume else None
+        return train_scratch(
+            settings,
+            source,
+            workdir=workdir,
+            overwrite=overwrite,
+            folder=folder,
+        )
     precision, plans = structure(settings, source.config)
     exits = exit_config(settings, source.config)
     tokenizer = source.tokenizer()
@@ -205,7 +216,8 @@ def structure(settings, config):
             plans[0], total=steps, cycles=settings.cycles, pattern=pattern
         )
     widths = tuple(sorted((b for b in blocks if b <= 8), reverse=True))
-    full = not widths and settings.train == "exits"
+    parts = set(settings.train.split(","))
+    full = not widths and not parts & {"adapters", "latents", "scales"}
     if full:
         widths = (8,)  # what 8 bits need comes from the weights alone
     if not widths:

@@ -9,7 +9,6 @@ from keras import ops
 from tfshrink import backend
 from tfshrink.errors import UserError
 from tfshrink.fusion import fuse
-from tfshrink.ops.head_loss import head_loss
 from tfshrink.structure import plan_tensor
 from tfshrink.training.adam import FusedAdam
 from tfshrink.training.devices import first_device
@@ -17,9 +16,9 @@ from tfshrink.training.devices import on_every_device
 from tfshrink.training.devices import share_of_device
 from tfshrink.training.devices import spread_rows
 from tfshrink.training.devices import summed_over_devices
+from tfshrink.training.language_loss import LanguageLoss
 from tfshrink.training.parts import part_variables
 from tfshrink.training.schedules import cosine_rate
-from tfshrink.training.teacher import predicting
 from tfshrink.training.teacher import Teacher
 
 # Share of the steps in which the rate rises: Adam's first steps are as long as
@@ -61,6 +60,10 @@ class Trainer:
         codecs: `BlockCodecs` that older keys and values are seen through, by
             all but the teacher; `None` is exactly.
         exits: `ExitLoss` of a model that tokens may leave early, or `None`.
+        objective: What is learned of a batch, called as `LanguageLoss` is,
+            which is the default.
+        rate_of: Function of step, `total`, `peak` and `warmup` to the learning
+            rate.
 
     Example:
         >>> trainer = Trainer(model, style=style, steps=100)
@@ -82,6 +85,8 @@ class Trainer:
         bit_rates=False,
         codecs=None,
         exits=None,
+        objective=None,
+        rate_of=cosine_rate,
     ):
         self.model = model
         self.style = style
@@ -89,12 +94,14 @@ class Trainer:
         self.rates = {**RATES, **(rates or {})}
         # What exits learn, frozen blocks say in the same pass.
         self.distill = distill and not (exits and exits.frozen)
-        self.cross_entropy = cross_entropy
         self.accumulation = accumulation
         self.clip = clip
         self.bit_rates = bit_rates
-        self.codecs = codecs
         self.exits = exits
+        self.rate_of = rate_of
+        self.objective = objective or LanguageLoss(
+            model, cross_entropy=cross_entropy, codecs=codecs, exits=exits
+        )
         self.parts = part_variables(model, parts)
         if exits and exits.variables:
             self.parts["exits"] = self.parts["exits"] + exits.variables
@@ -186,7 +193,7 @@ class Trainer:
         tokens = int(sum(batch["mask"].sum() for batch in batches))
         batches = [spread_rows(batch) for batch in batches]
         teachers = [self.said(batch) for batch in batches]
-        now = self.exits.at(step) if self.exits else {}
+        now = self.objective.at(step)
         losses, values, norms = {}, [], []
         for update in self.style(step):
             terms = self._terms(update, batches, teachers, now)
@@ -234,8 +241,7 @@ class Trainer:
                     for i in term.learns_from
                 ]
                 found, hidden = self._accumulate(
-                    batch["tokens"],
-                    batch["mask"],
+                    batch,
                     bits,
                     share,
                     teachers[index],
@@ -248,47 +254,13 @@ class Trainer:
             results.append((term.plan, *means))
         return results
 
-    def _term(self, tokens, mask, bits, share, teacher, guides, now):
+    def _term(self, batch, bits, share, teacher, guides, now):
         """Loss of one plan on one batch; its gradient joins the sums."""
-        head = self.model.head_kernel
-        counted = ops.reshape(mask[:, 1:], (-1,))
-        own = share_of_device(ops.sum(counted))
-
-        targets = ops.reshape(tokens[:, 1:], (-1,))
+        own = share_of_device(ops.sum(batch["mask"][:, 1:]))
 
         def forward():
-            taps = []
-            hidden = self.model.hidden(
-                tokens,
-                bits,
-                self.codecs,
-                tap=self.exits and (lambda *own: taps.append(own)),
-                dropped=now.get("dropped"),
-            )
-            hidden = predicting(hidden)
-
-            def last():
-                pairs = [(states, head(their)) for states, their in guides]
-                if "hidden" in teacher:
-                    pairs.append((teacher["hidden"], head()))
-                return head_loss(
-                    hidden,
-                    head(bits),
-                    targets,
-                    counted,
-                    # Without the full-precision teacher the text itself does.
-                    cross_entropy=self.cross_entropy if teacher else 1.0,
-                    teachers=pairs,
-                    known=[teacher["known"]] if "known" in teacher else [],
-                )
-
-            if self.exits is None:
-                loss, entropy = last()
-                return loss, ([loss, entropy], hidden)
-            loss, entropy, exits = self.exits(
-                taps, hidden, head(bits), targets, counted, now, last
-            )
-            return loss, ([loss, entropy, *ops.unstack(exits)], hidden)
+            loss, *found = self.objective(batch, bits, teacher, guides, now)
+            return loss, tuple(found)
 
         _, (values, hidden), gradients = backend.value_and_gradients(
             forward, self.variables, dense=False
@@ -304,7 +276,7 @@ class Trainer:
         """Applies and clears the accumulated gradients; returns their norm."""
         rates = []
         for name in self.parts:
-            rate = cosine_rate(
+            rate = self.rate_of(
                 step, total=self.steps, peak=self.rates[name], warmup=WARMUP
             )
             if self.bit_rates:

@@ -19,6 +19,12 @@ def _tiny(name):
     return TinySource(name)
 
 
+def _scratch(name):
+    from tfshrink.models.sources.scratch import ScratchSource
+
+    return ScratchSource(name)
+
+
 def _hub(name):
     from tfshrink.models.sources.hub import open_hub
 
@@ -31,6 +37,10 @@ SOURCES = {
     "smollm2-135m": _smollm2,
     "tiny": _tiny,
     "tiny-gpt2": _tiny,
+    "tiny-transformer": _scratch,
+    "transformer": _scratch,
+    "transformer-pre": _scratch,
+    "ultra": _scratch,
     "gpt2": _hub,
     "distilgpt2": _hub,
     "gpt2-medium": _hub,
@@ -39,13 +49,16 @@ SOURCES = {
 }
 
 
-def open_source(name):
+def open_source(name, folder=None):
     """Returns the `Source` that `--model=<name>` means.
 
     Args:
         name: `"smollm2-135m"` (the embedded default), `"tiny"`,
-            `"tiny-gpt2"`, the path of a `.gguf` file or of a Hugging Face
-            folder, `"gpt2"` and its sizes, or `"org/name"` on the hub.
+            `"tiny-gpt2"`, a shape that a run trains from scratch
+            (`"transformer"`, `"transformer-pre"`, `"ultra"`), the path
+            of a `.gguf` file or of a Hugging Face folder, `"gpt2"` and its
+            sizes, or `"org/name"` on the hub.
+        folder: Run folder that holds what such a run made of a tokenizer.
 
     Raises:
         UserError: A name that is none of these, or a source that cannot be
@@ -57,7 +70,10 @@ def open_source(name):
     """
     name = str(name)
     if name in SOURCES:
-        return SOURCES[name](name)
+        source = SOURCES[name](name)
+        if source.scratch:
+            source.folder = folder
+        return source
     path = pathlib.Path(name).expanduser()
     if name and path.is_dir():
         from tfshrink.models.sources.huggingface import HuggingFaceSource

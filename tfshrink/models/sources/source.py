@@ -14,6 +14,7 @@ class Source(abc.ABC):
     """
 
     name: str
+    scratch = False  # whether a run teaches it all it knows
 
     @property
     @abc.abstractmethod

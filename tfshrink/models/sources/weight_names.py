@@ -8,6 +8,7 @@ import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.layer_groups import block_name
+from tfshrink.layer_groups import ENCODER
 
 
 def weight_shapes(config):
@@ -25,6 +26,14 @@ def weight_shapes(config):
         block = block_name(index, config.layers)
         for name, shape in _block_shapes(config).items():
             shapes[f"{block}/{name}"] = shape
+        if config.encoder_layers:
+            for name, shape in _cross_shapes(config).items():
+                shapes[f"{block}/{name}"] = shape
+    for index in range(config.encoder_layers):
+        for name, shape in _block_shapes(config).items():
+            shapes[f"{ENCODER}{index:02d}/{name}"] = shape
+    if config.encoder_layers:
+        shapes |= _norm_shapes(f"{ENCODER}norm", config)
     shapes |= _norm_shapes("final_norm", config)
     if not config.tied:
         shapes["head/kernel"] = (width, config.vocabulary)
@@ -33,21 +42,32 @@ def weight_shapes(config):
 
 def _block_shapes(config):
     width, hidden = config.width, config.hidden
-    queries = config.heads * config.head_dim
-    keys = config.kv_heads * config.head_dim
-    bias = config.attention_bias
     shapes = _norm_shapes("attention_norm", config)
-    shapes |= _dense_shapes("attention/query", width, queries, bias)
-    shapes |= _dense_shapes("attention/key", width, keys, bias)
-    shapes |= _dense_shapes("attention/value", width, keys, bias)
-    shapes |= _dense_shapes(
-        "attention/output", queries, width, config.attention_out_bias
-    )
+    shapes |= _attention_shapes("attention", config)
     shapes |= _norm_shapes("mlp_norm", config)
     if config.gated:
         shapes |= _dense_shapes("mlp/gate", width, hidden, config.mlp_bias)
     shapes |= _dense_shapes("mlp/up", width, hidden, config.mlp_bias)
     return shapes | _dense_shapes("mlp/down", hidden, width, config.mlp_bias)
+
+
+def _cross_shapes(config):
+    """Of attention to an encoder's states."""
+    shapes = _norm_shapes("cross_norm", config)
+    return shapes | _attention_shapes("cross", config)
+
+
+def _attention_shapes(name, config):
+    width = config.width
+    queries = config.heads * config.head_dim
+    keys = config.kv_heads * config.head_dim
+    bias = config.attention_bias
+    shapes = _dense_shapes(f"{name}/query", width, queries, bias)
+    shapes |= _dense_shapes(f"{name}/key", width, keys, bias)
+    shapes |= _dense_shapes(f"{name}/value", width, keys, bias)
+    return shapes | _dense_shapes(
+        f"{name}/output", queries, width, config.attention_out_bias
+    )
 
 
 def _norm_shapes(name, config):
