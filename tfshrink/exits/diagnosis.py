@@ -6,6 +6,7 @@ import pathlib
 from tfshrink.errors import UserError
 from tfshrink.exit_spec import ExitSpec
 from tfshrink.exit_spec import PRESETS
+from tfshrink.exits.batches import batch_layers
 from tfshrink.exits.behaviour import behaviour
 from tfshrink.exits.behaviour import token_rows
 from tfshrink.exits.choice import ExitCost
@@ -61,8 +62,8 @@ def study_exits(
         Dict: `sweep` (rows of `sweep.sweep`), `suggestions` (an agreement's
         policy, `chosen` and `test` summaries), `presets` (summaries, with
         `preset`), `followed` (the suggestion that is looked at closely), its
-        `sensitivity` and `behaviour`, `ppo` (of `compare_policies`, or
-        `None`), `calibration` (a curve an exit), `exits` (agreement of each
+        `sensitivity`, `behaviour` and `batches` (of `batch_layers`), `ppo` (of
+        `compare_policies`, or `None`), `calibration` (a curve an exit), `exits` (agreement of each
         alone), `files` written.
 
     Raises:
@@ -99,6 +100,7 @@ def study_exits(
         followed=followed["policy"],
         sensitivity=changes,
         behaviour=behaviour(trace, spec),
+        batches=batch_layers(trace, spec),
         ppo=compared,
         calibration=calibration_curve(trace, "classifier"),
         exits=_exits(trace),

@@ -20,6 +20,13 @@ CHANGES = {
     "exit_rate": "leave early",
     "layers": "layers",
 }
+BATCHES = {
+    "size": "sequences",
+    "layers": "blocks",
+    "sorted_layers": "of sequences alike",
+    "wanted": "what their tokens want",
+}
+BATCH_FORMATS = {"layers": ".2f", "sorted_layers": ".2f", "wanted": ".2f"}
 LEARNED = {
     "reads": "reads",
     "cost_weight": "cost weight",
@@ -59,6 +66,12 @@ def print_study(study):
     )
     exits_table(study["presets"], "Presets", {"preset": "preset"})
     _print_sensitivity(study)
+    print_table(
+        study["batches"],
+        BATCHES,
+        title="Blocks that a step of a batch runs",
+        formats=BATCH_FORMATS,
+    )
     if study["ppo"]:
         _print_policies(study["ppo"])
     chosen = [
