@@ -57,8 +57,16 @@ class TunedTest(TestCase):
         wrong = np.ones_like(trace.token)
         trace = dataclasses.replace(trace, token=wrong)
         spec, found = tuned(trace, COST, 1.0)
-        self.assertEqual(spec.thresholds, (1.0, 1.0, 1.0))
+        self.assertEqual(spec.thresholds, (1.0,))
         self.assertEqual(found["agreement"], 1.0)
+
+    def test_an_exit_that_is_never_right_is_not_asked(self):
+        trace = traces.made_up(rows=80)
+        token = trace.token.copy()
+        token[0] = 1
+        trace = dataclasses.replace(trace, token=token)
+        spec, _ = tuned(trace, COST, 0.95, missing="propagate")
+        self.assertNotIn(3, spec.layers)
 
 
 class CurveTest(TestCase):

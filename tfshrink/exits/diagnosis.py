@@ -63,8 +63,8 @@ def study_exits(
         policy, `chosen` and `test` summaries), `presets` (summaries, with
         `preset`), `followed` (the suggestion that is looked at closely), its
         `sensitivity`, `behaviour` and `batches` (of `batch_layers`), `ppo` (of
-        `compare_policies`, or `None`), `calibration` (a curve an exit), `exits` (agreement of each
-        alone), `files` written.
+        `compare_policies`, or `None`), `calibration` (a curve an exit), `exits`
+        (agreement of each alone), `files` written.
 
     Raises:
         UserError: A study is there, or the subject has no exits.

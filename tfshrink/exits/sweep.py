@@ -1,6 +1,7 @@
 """The curve of cost and agreement, and the thresholds that lie on it."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -15,6 +16,7 @@ GRID = 48  # thresholds that tuning tries at an exit
 ROUNDS = 3  # over all exits
 PRICES = (0.05, 100.0)  # of a wrong token, in tokens of the full model
 BISECTIONS = 9
+MANY = 5  # exits from which on not all choices of some are tried
 BINS = 10  # of a calibration curve
 
 
@@ -54,8 +56,10 @@ def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
 def tuned(trace, cost, agreement, *, confidence="classifier", **options):
     """One threshold for each exit: the least read at a wanted agreement.
 
-    A wrong token gets the lowest price at which the thresholds it leads to
-    (`priced`) agree often enough. One for all exits is tried as well.
+    Asking at an exit costs, whether a token leaves or not: every choice of
+    exits is tried, where there are not too many. For each, a wrong token gets
+    the lowest price at which the thresholds it leads to (`priced`) agree often
+    enough, and one threshold for all is tried as well.
 
     Args:
         trace: `ExitTrace`.
@@ -68,31 +72,58 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         `(spec, summary)`; where nothing reads less than the full model, all
         thresholds are 1.
     """
-    base = _base(trace, confidence, options)
-    best = base, summary(trace, base, cost)
-    low, high = PRICES
-    for _ in range(BISECTIONS):
-        price = (low * high) ** 0.5
-        spec = priced(trace, cost, price, confidence=confidence, **options)
-        found = summary(trace, spec, cost)
-        if found["agreement"] < agreement:
-            low = price
-            continue
-        high = price
-        if found["weights_read"] < best[1]["weights_read"]:
-            best = spec, found
-    values = trace.confidence[confidence][:, trace.made]
-    for limit in np.unique(np.quantile(values, np.linspace(0, 1, GRID))):
-        same = (_short(min(limit, 0.9999)),) * len(trace.layers)
-        spec = dataclasses.replace(base, thresholds=same)
-        found = summary(trace, spec, cost)
-        enough = found["agreement"] >= agreement
-        if enough and found["weights_read"] < best[1]["weights_read"]:
-            best = spec, found
+    options = {"confidence": confidence, **options}
+    best = _nothing(trace, cost, options)
+    for layers in _choices(trace, options):
+        for spec in _candidates(trace, cost, agreement, layers, options):
+            found = summary(trace, spec, cost)
+            enough = found["agreement"] >= agreement
+            if enough and found["weights_read"] < best[1]["weights_read"]:
+                best = spec, found
     return best
 
 
-def priced(trace, cost, price, *, confidence="classifier", **options):
+def _nothing(trace, cost, options):
+    """The policy by which nothing leaves, asked at the last exit alone."""
+    layers = trace.layers if options["confidence"] == "cosine" else ()
+    spec = _base(layers or trace.layers[-1:], options)
+    return spec, summary(trace, spec, cost)
+
+
+def _choices(trace, options):
+    """Which exits may be used together: all subsets of a few."""
+    count = len(trace.layers)
+    # It compares the states of neighbours.
+    if count > MANY or options["confidence"] == "cosine":
+        return [trace.layers]
+    return [
+        own
+        for size in range(1, count + 1)
+        for own in itertools.combinations(trace.layers, size)
+    ]
+
+
+def _candidates(trace, cost, agreement, layers, options):
+    """Policies of some exits, the boldest that agree enough among them."""
+    low, high = PRICES
+    for _ in range(BISECTIONS):
+        price = (low * high) ** 0.5
+        spec = priced(trace, cost, price, layers=layers, **options)
+        yield spec
+        if summary(trace, spec, cost)["agreement"] < agreement:
+            low = price
+        else:
+            high = price
+    places = [trace.layers.index(layer) for layer in layers]
+    values = trace.confidence[options["confidence"]][places][:, trace.made]
+    for limit in np.unique(np.quantile(values, np.linspace(0, 1, GRID))):
+        same = (_short(min(limit, 0.9999)),) * len(layers)
+        yield dataclasses.replace(_base(layers, options), thresholds=same)
+
+
+def priced(
+    trace, cost, price, *, confidence="classifier", layers=None, **options
+):
     """One threshold for each exit: the least read and paid for wrong tokens.
 
     They are found exit by exit, a few times over.
@@ -102,17 +133,20 @@ def priced(trace, cost, price, *, confidence="classifier", **options):
         cost: `ExitCost`.
         price: Of a wrong token, in tokens of the full model.
         confidence: One of `CONFIDENCES`.
+        layers: Exits to use; `None` is all.
         **options: Of the `ExitSpec`.
 
     Returns:
         `ExitSpec`.
     """
-    base = _base(trace, confidence, options)
+    layers = layers or trace.layers
+    base = _base(layers, {"confidence": confidence, **options})
     made = trace.made
+    places = [trace.layers.index(layer) for layer in layers]
     every = np.concatenate([trace.right, np.ones_like(made)[None]])
     grids = [
         np.unique(np.quantile(own, np.linspace(0, 1, GRID)).clip(0, 0.9999))
-        for own in trace.confidence[confidence][:, made]
+        for own in trace.confidence[confidence][places][:, made]
     ]
     read = cost.read(base) / cost.full
     # Which token has waited too long depends on all before it: left out here.
@@ -139,14 +173,9 @@ def priced(trace, cost, price, *, confidence="classifier", **options):
     return dataclasses.replace(base, thresholds=tuple(thresholds))
 
 
-def _base(trace, confidence, options):
+def _base(layers, options):
     """A policy by which nothing leaves, with a threshold for each exit."""
-    return ExitSpec(
-        confidence=confidence,
-        thresholds=(1.0,) * len(trace.layers),
-        layers=trace.layers,
-        **options,
-    )
+    return ExitSpec(thresholds=(1.0,) * len(layers), layers=layers, **options)
 
 
 def _short(value):
