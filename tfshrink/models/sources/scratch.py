@@ -1,6 +1,7 @@
 """Models that begin as random numbers and learn all they know in a run."""
 
 import dataclasses
+import functools
 import pathlib
 import zlib
 
@@ -8,10 +9,13 @@ import numpy as np
 
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
+from tfshrink.files import sha256_file
 from tfshrink.models.sources.source import Source
+from tfshrink.models.sources.weight_names import checked
 from tfshrink.models.sources.weight_names import weight_shapes
 
 TOKENIZER = "tokenizer.json"  # in the run folder of a model from scratch
+LEARNED = "checkpoints/final.safetensors"  # there, once the run is finished
 
 _TRANSFORMER = DecoderConfig(
     vocabulary=8000,
@@ -82,9 +86,10 @@ CONFIGS = {
 
 
 class ScratchSource(Source):
-    """A model of a named shape, before anything was learned.
+    """A model of a named shape: as a run left it, or before any run.
 
-    Its tokenizer is learned from a run's text and lies in the run folder.
+    Its tokenizer is learned from a run's text and lies in the run folder, as
+    do its weights once the run is finished.
 
     Args:
         name: Of `CONFIGS`.
@@ -113,13 +118,37 @@ class ScratchSource(Source):
 
     @property
     def identity(self):
-        """Name, and the seed as the revision."""
-        return {"name": self.name, "revision": f"seed-{self.seed}"}
+        """Name, and what tells the weights from others: a hash, or the seed."""
+        path = self._learned()
+        if path is None:
+            return {"name": self.name, "revision": f"seed-{self.seed}"}
+        return {
+            "name": self.name,
+            "sha256": _digest(path, path.stat().st_mtime),
+        }
 
     def weights(self):
-        """Yields `(canonical name, float32 array)`."""
-        for name, shape in weight_shapes(self.config).items():
-            yield name, _first(name, shape, self.seed)
+        """Yields `(canonical name, float32 array)`, learned or random."""
+        path, shapes = self._learned(), weight_shapes(self.config)
+        if path is None:
+            for name, shape in shapes.items():
+                yield name, _first(name, shape, self.seed)
+            return
+        from tfshrink.models.checkpoint import load_tensors
+
+        tensors, _ = load_tensors(path)
+        for name, shape in shapes.items():
+            if name not in tensors:
+                raise UserError(
+                    f"{path} must hold all weights of {self.name}. "
+                    f"Missing: {name}"
+                )
+            yield name, checked(name, tensors[name], shape, path)
+
+    def _learned(self):
+        """The weights of a finished run, or `None`."""
+        path = self.folder and pathlib.Path(self.folder) / LEARNED
+        return path if path and path.exists() else None
 
     def subwords(self):
         """The `tokenizers.Tokenizer` of the run folder.
@@ -143,6 +172,12 @@ class ScratchSource(Source):
         return as_transformers(self.subwords(), context=self.config.context)
 
 
+@functools.cache
+def _digest(path, changed):
+    """SHA-256 of a file that was changed at some time, read once."""
+    return sha256_file(path)
+
+
 def _first(name, shape, seed):
     """Kernels that keep the variance of both ends, tables of norm 1 a row.
 
@@ -157,4 +192,4 @@ def _first(name, shape, seed):
     spread = np.sqrt(2.0 / sum(shape))
     if leaf == "table":
         spread = 1.0 / np.sqrt(shape[1])
-    return spread * random.standard_normal(shape, dtype="float32")
+    return np.float32(spread) * random.standard_normal(shape, dtype="float32")
