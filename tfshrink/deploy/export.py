@@ -25,6 +25,7 @@ from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.models.kv_codecs import open_codecs
+from tfshrink.models.plain_decoder import check_plain_decoder
 from tfshrink.models.streaming import streamed_hidden
 from tfshrink.structure import plan_tensor
 
@@ -71,6 +72,9 @@ def export(
     makers = {}
     for name in dict.fromkeys(format):
         one = _candidate(model, workdir, plan, group, FORMATS[name].activations)
+        check_plain_decoder(
+            one.source.config, "workdir" if workdir else "model"
+        )
         one = one if kv is None else _with_codec(one, KVSpec.parse(kv))
         makers[name] = one, FORMATS[name](one.plans, one.source.config)
     folder = pathlib.Path(out or f"saved_models/{_name(one)}")

@@ -18,6 +18,7 @@ from tfshrink.evaluation.kv_heads import SINKS
 from tfshrink.evaluation.kv_heads import standardised
 from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
+from tfshrink.models.plain_decoder import check_plain_decoder
 from tfshrink.ops import blockwise
 from tfshrink.ops.basis_choice import choose_basis
 from tfshrink.ops.basis_choice import NAMES
@@ -182,6 +183,7 @@ class _Subject:
         from tfshrink.models.sources import open_source
 
         source = open_source(model)
+        check_plain_decoder(source.config, "model")
         spec = KVSpec(codec="int8", layers=layers)  # the one reader of layers
         chosen = spec.coded_layers(source.config.layers)
         text = self._text(source, data, tokens)

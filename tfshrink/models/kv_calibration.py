@@ -15,6 +15,7 @@ from tfshrink.files import cache_folder
 from tfshrink.files import sha256_json
 from tfshrink.models.kv_statistics import kv_statistics
 from tfshrink.models.kv_statistics import KVStatistics
+from tfshrink.models.plain_decoder import check_plain_decoder
 
 DATA, SPLIT = "pydoc", "calibrate"  # never text that is judged
 ROWS, CONTEXT = 7, 2048  # windows of it, and tokens of a window
@@ -75,6 +76,7 @@ def calibrate(model, path, *, data=DATA, rows=ROWS, overwrite=False):
             f"Received: {path}, which is there"
         )
     source = open_source(model)
+    check_plain_decoder(source.config, "model")
     tokens = calibration_text(source, data, rows)
     about = {
         "version": VERSION,

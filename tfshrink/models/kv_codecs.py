@@ -16,6 +16,7 @@ from tfshrink.layers.time_codec import side_bytes
 from tfshrink.layers.time_codec import TimeCodec
 from tfshrink.models.kv_calibration import load_statistics
 from tfshrink.models.kv_calibration import read_calibration
+from tfshrink.models.plain_decoder import check_plain_decoder
 from tfshrink.ops.bit_allocation import allocate
 from tfshrink.ops.packing import WIDTHS
 from tfshrink.ops.transforms import fixed_basis
@@ -60,6 +61,7 @@ def check_spec(spec, config, length):
         config: `DecoderConfig`.
         length: Cached length in tokens.
     """
+    check_plain_decoder(config, "kv")
     spec.coded_layers(config.layers)
     if spec.block > length:
         raise UserError(

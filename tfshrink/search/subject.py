@@ -3,6 +3,7 @@
 import dataclasses
 
 from tfshrink.errors import UserError
+from tfshrink.models.plain_decoder import check_plain_decoder
 
 ROUNDED = (8, 6, 5, 4)  # widths of a model that no run has trained
 SUBSET = 50  # prompts of each real data set
@@ -68,7 +69,17 @@ class Subject:
 
         Args:
             widths: Bit-widths that plans may have, or text of plans.
+
+        Raises:
+            UserError: The model is no decoder of its own.
         """
+        found = self._candidate(widths)
+        check_plain_decoder(
+            found.source.config, "workdir" if self.workdir else "model"
+        )
+        return found
+
+    def _candidate(self, widths):
         from tfshrink.evaluation.candidate import model_candidates
         from tfshrink.evaluation.candidate import run_candidates
 

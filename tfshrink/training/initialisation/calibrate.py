@@ -5,6 +5,7 @@ from keras import ops
 
 from tfshrink.errors import unknown_choice
 from tfshrink.models import block_runner
+from tfshrink.models.plain_decoder import check_plain_decoder
 from tfshrink.ops.gptq import gptq
 from tfshrink.ops.gptq import inverse_factor
 from tfshrink.training.initialisation.absorb import absorbing
@@ -49,6 +50,7 @@ def initialise(
 
     if method not in METHODS:
         raise unknown_choice("init", method, METHODS)
+    check_plain_decoder(model.config, "model")
     if method in ("rtn", "mse"):
         fit_scales(model, method=method)
         return []
