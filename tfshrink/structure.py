@@ -39,7 +39,7 @@ def removed_parts(config, plan):
     for levels, parts, unit in units:
         levels = np.asarray(levels or (0.0,) * plan.layers)
         wanted = np.rint(levels * parts / unit).astype(int)
-        columns.append(unit * np.minimum(wanted, parts // unit - 1))
+        columns.append(unit * np.minimum(wanted, max(0, parts // unit - 1)))
     return [tuple(map(int, row)) for row in zip(*columns, strict=True)]
 
 

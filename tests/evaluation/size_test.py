@@ -1,11 +1,15 @@
+import dataclasses
+
 from absl.testing import parameterized
 
+from tests.models import translators
 from tests.test_case import TestCase
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.evaluation.shapes import group_shapes
 from tfshrink.evaluation.shapes import parameters
+from tfshrink.evaluation.shapes import vector_parameters
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import effective_bits
 from tfshrink.evaluation.size import model_bytes
@@ -14,6 +18,7 @@ from tfshrink.evaluation.size import stored_bits
 from tfshrink.evaluation.size import weight_bytes
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.decoder import Decoder
+from tfshrink.models.encoder_decoder import EncoderDecoder
 from tfshrink.models.sources import open_source
 from tfshrink.plan import Plan
 
@@ -68,6 +73,33 @@ class ShapesTest(TestCase):
             for name, members in model.groups().items()
         }
         self.assertEqual(list(group_shapes(config).items()), [*shapes.items()])
+
+    @parameterized.product(gated=(True, False), bias=(True, False))
+    def test_an_encoder_decoder_matches_a_built_one(self, gated, bias):
+        config = dataclasses.replace(
+            translators.CONFIG,
+            kv_heads=2,
+            gated=gated,
+            attention_bias=bias,
+            attention_out_bias=bias,
+            mlp_bias=bias,
+        )
+        model = EncoderDecoder(config)
+        model.build()
+        self.assertEqual(parameters(config), model.count_params())
+        shapes = {
+            name: [tuple(layer.kernel.shape) for layer in members]
+            for name, members in model.groups().items()
+            if name != "embedding"
+        }
+        shapes["embedding"] = [(config.width, config.vocabulary)]
+        self.assertEqual(group_shapes(config), shapes)
+        # At 16 bits what plans round; vectors stay at 32.
+        vectors = vector_parameters(config)
+        full = Plan.parse("16", layers=config.layers, tied=True)
+        self.assertEqual(
+            model_bytes(config, full), reference_bytes(config) + 2 * vectors
+        )
 
 
 class SizeTest(TestCase):

@@ -8,8 +8,14 @@ FLOAT = 16  # bits of an operand that is not quantized
 
 
 def attention_macs(config, context, plan=None):
-    """MACs of scores and weighted values over `context` cached tokens."""
-    return sum(2 * wide * context for wide, _, _ in block_widths(config, plan))
+    """MACs of scores and weighted values over `context` cached tokens.
+
+    A decoder that attends to a source meets as many tokens of it.
+    """
+    wide = sum(wide for wide, _, _ in block_widths(config, plan))
+    if config.encoder_layers:
+        wide += sum(wide for wide, _, _ in block_widths(config))
+    return 2 * wide * context
 
 
 def matrix_macs(config, ranks, plan):
@@ -36,6 +42,9 @@ def matrix_macs(config, ranks, plan):
 
 def compute_cost(config, plan, *, context, ranks=None):
     """MACs, bit-operations and TOGGLE's cost of one token.
+
+    Of an encoder-decoder: of one token of the target with one of the source,
+    whose keys and values are made for it, the encoder aside.
 
     Args:
         config: `DecoderConfig`.

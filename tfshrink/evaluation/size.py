@@ -1,6 +1,7 @@
 """Bytes of the container that ships, and the nominal bits beside them."""
 
 from tfshrink.errors import UserError
+from tfshrink.evaluation.shapes import encoder_weights
 from tfshrink.evaluation.shapes import group_shapes
 from tfshrink.evaluation.shapes import parameters
 from tfshrink.evaluation.shapes import position_parameters
@@ -87,8 +88,8 @@ def model_bytes(config, plan, ranks=None):
     """Bytes of the model that ships under a plan.
 
     Counts every code, scale, adapter of the plan's own bit-widths,
-    embedding, norm and bias. Heads and channels that a plan removes are not
-    there; masks of unstructured pruning save nothing.
+    embedding, norm and bias; an encoder at 16 bits. Heads and channels that a
+    plan removes are not there; masks of unstructured pruning save nothing.
 
     Args:
         config: `DecoderConfig`.
@@ -98,6 +99,7 @@ def model_bytes(config, plan, ranks=None):
     ranks = ranks or {}
     total = SINGLE * vector_parameters(config, plan)
     total += SINGLE * position_parameters(config)
+    total += HALF * encoder_weights(config)
     groups = group_shapes(config, plan)
     for name, bits in plan.as_dict().items():
         # Adapters stand beside the layers of the blocks alone.
@@ -114,7 +116,10 @@ def reference_bytes(config):
 
 
 def effective_bits(config, plan):
-    """Nominal bits per weight that is left: the plan's, weighted by counts."""
+    """Nominal bits per weight that is left: the plan's, weighted by counts.
+
+    An encoder, which no plan rounds, does not count.
+    """
     counts = [weights(shapes) for shapes in group_shapes(config, plan).values()]
     pairs = zip(plan.bits, counts, strict=True)
     return sum(bits * count for bits, count in pairs) / sum(counts)
