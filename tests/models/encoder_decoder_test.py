@@ -3,14 +3,19 @@ import itertools
 import numpy as np
 from absl.testing import parameterized
 
+from tests.layers.layer_inputs import randomize
 from tests.models import translators
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.beam_search import BeamSearch
+from tfshrink.models.encoder_decoder import EncoderDecoder
 from tfshrink.models.generation import Generator
 from tfshrink.models.load import _canonical
+from tfshrink.models.load import fit_scales
 from tfshrink.models.sources.weight_names import weight_shapes
+from tfshrink.plan import Plan
 
 GREEDY = {"temperature": 0.0, "stop_tokens": ()}
 SOURCES = translators.sources([[9, 4, 33, 21], [7, 8]], 6)
@@ -56,6 +61,21 @@ class EncoderDecoderTest(TestCase):
         tokens[:, 2] = 40
         changed = np.asarray(model(tokens, **SOURCES))
         self.assertAllClose(changed[:, :2], logits[:, :2], atol=1e-6)
+
+    def test_a_bitmap_reaches_keys_and_values_of_the_source(self):
+        model = EncoderDecoder(
+            translators.CONFIG,
+            PrecisionConfig(widths=(4,), group=0, ranks=(), bank="none"),
+        )
+        model.build()
+        for block in model.blocks:
+            randomize(block.cross)
+        fit_scales(model, (4,))
+        tokens = np.array([[1, 5, 9], [1, 8, 3]])
+        bits = np.array(Plan.parse("4", layers=2).bits)
+        want = model(tokens, bits, **SOURCES)
+        model.set_bitmap(4)
+        self.assertAllClose(model(tokens, **SOURCES), want, atol=1e-6)
 
     def test_the_encoder_sees_its_source_both_ways(self):
         model = translators.model(True)

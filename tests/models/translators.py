@@ -35,7 +35,7 @@ CONFIG = DecoderConfig(
 )
 
 
-def model(norm_first=True, exits=(), vocabulary=60, seed=0):
+def model(norm_first=True, exits=(), vocabulary=60, seed=0, precision=None):
     """A random `EncoderDecoder`."""
     config = dataclasses.replace(
         CONFIG, norm_first=norm_first, vocabulary=vocabulary
@@ -43,7 +43,7 @@ def model(norm_first=True, exits=(), vocabulary=60, seed=0):
     own = None
     if exits:
         own = ExitConfig(layers=exits, blocks=0, rank=16, candidates=8)
-    made = EncoderDecoder(config, exits=own, name="decoder")
+    made = EncoderDecoder(config, precision, exits=own, name="decoder")
     made.build()
     for variable in made.variables:
         name = variable.path.partition("/")[2]

@@ -1,5 +1,6 @@
 """A decoder block that also attends to a source."""
 
+from tfshrink.errors import UserError
 from tfshrink.layers.block import Block
 from tfshrink.layers.cross_attention import CrossAttention
 
@@ -22,6 +23,9 @@ class CrossBlock(Block):
 
     Returns:
         As `Block` does.
+
+    Raises:
+        UserError: There is no source to attend to.
     """
 
     def __init__(self, config, precision=None, **kwargs):
@@ -37,6 +41,10 @@ class CrossBlock(Block):
         self.cross.build(input_shape)
 
     def _remembered(self, x, bits):
+        if self.memory is None:
+            raise UserError(
+                "`source` must be given: this model translates. Received: none"
+            )
         own = self._before(self.cross_norm, x)
         out = self.cross(own, self.memory, bits)
         return self._joined(self.cross_norm, x, out)

@@ -63,6 +63,8 @@ class EncoderDecoder(Decoder):
             layer.build(shape)
 
     def call(self, tokens, bits=None, *, source, source_mask):
+        if bits is None and self.switch is not None:
+            bits = self.switch.bits
         with self.remembering(self.remember(source, source_mask, bits)):
             return super().call(tokens, bits)
 
@@ -88,6 +90,7 @@ class EncoderDecoder(Decoder):
             List, one a block of the decoder: keys and values `(B, H_kv, S,
             D)`, and the mask, boolean `(B, S)`.
         """
+        bits = self._checked(bits)
         states = self.encode(source, source_mask, bits)
         mask = ops.cast(source_mask, "bool")
         return [
