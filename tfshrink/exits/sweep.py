@@ -16,7 +16,7 @@ GRID = 48  # thresholds that tuning tries at an exit
 ROUNDS = 3  # over all exits
 PRICES = (0.05, 100.0)  # of a wrong token, in tokens of the full model
 BISECTIONS = 9
-MANY = 5  # exits from which on not all choices of some are tried
+TUNED = ("classifier", "multi_level")  # what tuning chooses from
 BINS = 10  # of a calibration curve
 
 
@@ -53,11 +53,11 @@ def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
     ]
 
 
-def tuned(trace, cost, agreement, *, confidence="classifier", **options):
+def tuned(trace, cost, agreement, *, confidence=TUNED, **options):
     """One threshold for each exit: the least read at a wanted agreement.
 
-    Asking at an exit costs, whether a token leaves or not: every choice of
-    exits is tried, where there are not too many. For each, a wrong token gets
+    Asking at an exit costs, whether a token leaves or not: every choice of up
+    to two exits is tried, and all of them. For each, a wrong token gets
     the lowest price at which the thresholds it leads to (`priced`) agree often
     enough, and one threshold for all is tried as well.
 
@@ -65,21 +65,23 @@ def tuned(trace, cost, agreement, *, confidence="classifier", **options):
         trace: `ExitTrace`.
         cost: `ExitCost`.
         agreement: Wanted share of tokens that are the full model's.
-        confidence: One of `CONFIDENCES`.
+        confidence: Of `CONFIDENCES`, one or several to choose from.
         **options: Of the `ExitSpec`.
 
     Returns:
         `(spec, summary)`; where nothing reads less than the full model, all
         thresholds are 1.
     """
-    options = {"confidence": confidence, **options}
-    best = _nothing(trace, cost, options)
-    for layers in _choices(trace, options):
-        for spec in _candidates(trace, cost, agreement, layers, options):
-            found = summary(trace, spec, cost)
-            enough = found["agreement"] >= agreement
-            if enough and found["weights_read"] < best[1]["weights_read"]:
-                best = spec, found
+    names = (confidence,) if isinstance(confidence, str) else confidence
+    best = _nothing(trace, cost, {"confidence": names[0], **options})
+    for name in names:
+        own = {"confidence": name, **options}
+        for layers in _choices(trace, own):
+            for spec in _candidates(trace, cost, agreement, layers, own):
+                found = summary(trace, spec, cost)
+                enough = found["agreement"] >= agreement
+                if enough and found["weights_read"] < best[1]["weights_read"]:
+                    best = spec, found
     return best
 
 
@@ -91,16 +93,16 @@ def _nothing(trace, cost, options):
 
 
 def _choices(trace, options):
-    """Which exits may be used together: all subsets of a few."""
-    count = len(trace.layers)
+    """Which exits may be used together."""
     # It compares the states of neighbours.
-    if count > MANY or options["confidence"] == "cosine":
+    if options["confidence"] == "cosine":
         return [trace.layers]
-    return [
+    few = [
         own
-        for size in range(1, count + 1)
+        for size in (1, 2)
         for own in itertools.combinations(trace.layers, size)
     ]
+    return list(dict.fromkeys([*few, trace.layers]))
 
 
 def _candidates(trace, cost, agreement, layers, options):
