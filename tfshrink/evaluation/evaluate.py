@@ -83,7 +83,8 @@ def evaluate(
 
     Returns:
         The dict of `results.json`, with `protocol`, `memory` and, in each
-        row of `plans`, the `model` (and `run`) it belongs to.
+        row of `plans`, the `model` (and `run`) it belongs to. Of a run that
+        translates, that of `translation.judge_translation`.
 
     Raises:
         UserError: Anything the arguments got wrong, before a model is
@@ -119,6 +120,12 @@ def evaluate(
     )
     if specs:
         candidates = [_with_codecs(one, specs) for one in candidates]
+    if any(one.source.config.encoder_layers for one in candidates):
+        from tfshrink.evaluation.translation import evaluate_translation
+
+        return evaluate_translation(
+            candidates, protocol, json=json, dry_run=dry_run
+        )
     texts, references, parts = {}, {}, []
     for one in candidates:
         key = _key(one)

@@ -78,6 +78,11 @@ def print_report(results, *, json=None, markdown=False, dry_run=False):
         markdown: Prints the table as Markdown instead.
         dry_run: Whether only one batch was judged.
     """
+    if results.get("task") == "translation":
+        from tfshrink.evaluation.translation_report import print_translation
+
+        print_translation(results, markdown=markdown)
+        return _print_place(results["plans"], json, dry_run)
     rows = table_rows(results)
     columns = shown_columns(rows)
     protocol = results["protocol"]
@@ -94,6 +99,11 @@ def print_report(results, *, json=None, markdown=False, dry_run=False):
         )
     peak = results["memory"]["host_mb"]
     print(f"Peak memory {peak:,.0f} MB, {results['seconds']:.0f} s in all.")
+    return _print_place(rows, json, dry_run)
+
+
+def _print_place(rows, json, dry_run):
+    """Prints where results lie."""
     if dry_run:
         print("Dry run: one batch was judged, nothing written.")
     elif json:
@@ -107,11 +117,13 @@ def print_report(results, *, json=None, markdown=False, dry_run=False):
 def print_choices():
     """Prints what the flags take."""
     from tfshrink.data.documents import SOURCES as TEXTS
+    from tfshrink.data.translation import SOURCES as PAIRS
     from tfshrink.models.sources import SOURCES as MODELS
 
     choices = {
         "--tasks": TASKS,
         "--data": TEXTS,
+        "--data, of a run that translates": PAIRS,
         "--model": dict.fromkeys(MODELS, ""),
         "--plan": {
             "8": "all block groups at 8 bits",

@@ -7,6 +7,7 @@ import numpy as np
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
+from tfshrink.evaluation.translator import one_source
 from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
@@ -37,6 +38,8 @@ def generate(
     stop=(),
 ):
     """Continues a prompt and shows the text as it comes.
+
+    A run that translates translates the prompt instead.
 
     Args:
         prompt: Text; empty begins with the model's start token.
@@ -85,12 +88,20 @@ def generate(
     exits = ExitSpec.from_json(own) if own else None
     exits = ExitSpec.parse(exit) if exit is not None else exits
     generator = _generator(candidate, plan, dtype, exits)
-    tokens = generator.encode(prompt)
+    tokens, given = generator.encode(prompt), {}
+    config = candidate.source.config
+    if config.encoder_layers:
+        source = generator.tokenizer(prompt)["input_ids"]
+        given["sources"] = one_source(source, config)
+        tokens = [config.bos]
+        max_new_tokens = min(max_new_tokens, config.context - len(tokens))
     if spec is not None:
         length = _rated_length(candidate, len(tokens) + max_new_tokens)
         generator.codecs = open_codecs(spec, candidate.source, length)
     start, times = time.monotonic(), []
-    tokens = generator.stream(tokens, max_new_tokens=max_new_tokens, **sampling)
+    tokens = generator.stream(
+        tokens, max_new_tokens=max_new_tokens, **given, **sampling
+    )
     text = ""
     pieces = text_pieces(_timed(tokens, times), generator.tokenizer)
     for piece in until(pieces, stop):

@@ -1,207 +1,210 @@
-"""Translations of a run's model, and how good they are."""
+"""How good the translations of a run are."""
 
-import pathlib
+import os
 import time
 
 import numpy as np
 from keras import ops
 
 from tfshrink import backend
-from tfshrink.data.pair_batches import LENGTHS
-from tfshrink.data.pair_batches import source_rows
+from tfshrink.data.pair_batches import PairBatches
+from tfshrink.data.pair_batches import tokenize_pairs
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.data.translation import load_pairs
+from tfshrink.data.translation import pairs_identity
 from tfshrink.errors import UserError
+from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.results import build_results
+from tfshrink.evaluation.results import write_results
+from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.translation_metrics import translation_scores
-from tfshrink.models.load import weight_variables
-from tfshrink.models.run import open_run
+from tfshrink.evaluation.translator import BATCH
+from tfshrink.evaluation.translator import source_lengths
+from tfshrink.evaluation.translator import Translator
+from tfshrink.models.plain_decoder import check_plain_decoder
+from tfshrink.models.run import read_run
 from tfshrink.structure import plan_tensor
 
-BATCH = 32  # sources at once
+TEXT = "pydoc"  # what `--data` is when nobody names it: no pairs
 LIMIT = 500  # pairs that are judged
+BEAMS = (1, 4)
+SHOWN = 8  # translations that results keep
 
 
-class Translator:
-    """Translates texts with an encoder-decoder.
-
-    Sources go in batches of one length (padded to a bucket), so that few
-    shapes are compiled.
-
-    Args:
-        model: Built `EncoderDecoder`.
-        tokenizer: Its tokenizer.
-        bits: As `Decoder` takes them, or `None`.
-        exits: `ExitSpec` by which target tokens leave early, or `None`.
-        beams: Hypotheses of a beam; 1 is greedy.
-        batch: Sources at once. With exits all of a batch go as deep as the
-            deepest of them.
-
-    Attributes:
-        depths: Of the last call, a list a text: blocks that each token ran.
-    """
-
-    def __init__(
-        self, model, tokenizer, *, bits=None, exits=None, beams=1, batch=BATCH
-    ):
-        from tfshrink.models.beam_search import BeamSearch
-        from tfshrink.models.generation import Generator
-
-        if beams > 1 and exits is not None:
-            raise UserError(
-                "`beams` must be 1 with exits: hypotheses of a beam would "
-                f"leave together. Received: {beams}"
-            )
-        self.model = model
-        self.tokenizer = tokenizer
-        self.batch = batch
-        self.depths = []
-        self.search = self.generator = None
-        if beams > 1:
-            self.search = BeamSearch(model, bits=bits, beams=beams)
-        else:
-            self.generator = Generator(model, bits=bits, exits=exits)
-
-    def __call__(self, texts, progress=None):
-        """Translates a list of texts; the list of translations."""
-        rows = self.tokenizer(list(texts))["input_ids"] if texts else []
-        longest = self.model.config.context - 1
-        lengths = [n for n in LENGTHS if n <= longest]
-        for index, row in enumerate(rows):
-            if len(row) >= lengths[-1]:
-                raise UserError(
-                    f"`source` must have at most {lengths[-1] - 1} tokens. "
-                    f"Received: {len(row)}, number {index + 1}"
-                )
-        found = [None] * len(rows)
-        self.depths = [[] for _ in rows]
-        buckets = {n: [] for n in lengths}
-        for index, row in enumerate(rows):
-            buckets[next(n for n in lengths if len(row) < n)].append(index)
-        done = 0
-        for length, members in buckets.items():
-            for start in range(0, len(members), self.batch):
-                own = members[start : start + self.batch]
-                # A batch that is not full is filled up: one shape a length.
-                full = own + [own[0]] * (self.batch - len(own))
-                made, depths = self._translate(
-                    [rows[i] for i in full], length, min(2 * length, longest)
-                )
-                for place, index in enumerate(own):
-                    found[index] = made[place]
-                    self.depths[index] = depths[place]
-                done += len(own)
-                if progress:
-                    progress(done, 0)
-        return self.tokenizer.batch_decode(found, skip_special_tokens=True)
-
-    def _translate(self, rows, length, count):
-        config = self.model.config
-        sources = source_rows(rows, length, pad=0, end=config.eos[0])
-        if self.search is not None:
-            return self.search.translate(sources, count), [[]] * len(rows)
-        made = self.generator.generate(
-            [[config.bos]] * len(rows),
-            max_new_tokens=count,
-            sources=sources,
-            temperature=0.0,
-        )
-        return made, self.generator.depths
-
-
-def target_nats(model, batches, bits=None):
-    """Mean surprise at the targets of pairs, in nats a token.
+def evaluate_translation(candidates, protocol, *, json=None, dry_run=False):
+    """What `bin/evaluate` makes of a run that translates.
 
     Args:
-        model: Built `EncoderDecoder`.
-        batches: List of dicts, as `TranslationBatches.at` makes them.
-        bits: As `Decoder` takes them.
+        candidates: The one `Candidate`.
+        protocol: `Protocol`, of which data, limit and dtype count.
+        json: File that takes the results; `None` is the run folder.
+        dry_run: Judges few pairs, writes nothing.
+
+    Returns:
+        As `judge_translation`.
+
+    Raises:
+        UserError: Several runs, or something asked of text alone.
     """
-
-    def nats(batch, bits):
-        tokens, mask = batch["tokens"], batch["mask"][:, 1:]
-        logits = model(
-            tokens[:, :-1],
-            bits,
-            source=batch["source"],
-            source_mask=batch["source_mask"],
+    one = candidates[0]
+    if len(candidates) > 1:
+        raise UserError(
+            "`workdir` must be one run where it translates. Received: "
+            + ", ".join(one.name for one in candidates)
         )
-        gold = ops.take_along_axis(logits, tokens[:, 1:, None], axis=-1)
-        own = ops.logsumexp(logits, axis=-1) - gold[..., 0]
-        return ops.sum(own * mask), ops.sum(mask)
-
-    compiled = backend.Compiled(nats, model.variables)
-    sums = np.array(
-        [[float(x) for x in compiled(batch, bits)] for batch in batches]
+    if one.workdir is None:
+        one.source.tokenizer()  # says which run it takes
+    if any(plan.kv for plan in one.plans):
+        check_plain_decoder(one.source.config, "kv")
+    if protocol.tasks != ("perplexity",):
+        raise UserError(
+            "`tasks` must be perplexity, beside which BLEU and chrF stand, of "
+            f"a run that translates. Received: {','.join(protocol.tasks)}"
+        )
+    found = judge_translation(
+        one,
+        data=protocol.data,
+        limit=BATCH if dry_run else protocol.limit,
+        dtype=protocol.dtype,
     )
-    total, count = sums.sum(axis=0)
-    return total / count
+    if not dry_run:
+        path = json or os.path.join(one.workdir, "results.json")
+        write_results(path, found)
+    return found
 
 
-def judge_run(workdir, *, limit=LIMIT, beams=(1, 4)):
+def judge_run(workdir):
+    """Judges the plans that a run was trained on; see `judge_translation`."""
+    return judge_translation(run_candidates([workdir])[0])
+
+
+def judge_translation(
+    candidate, *, data=TEXT, limit=None, beams=BEAMS, dtype="float32"
+):
     """Judges a run that translates, on pairs it never saw.
 
     Args:
-        workdir: Run folder.
-        limit: Pairs, at most.
+        candidate: `Candidate` of the run.
+        data: Pairs, as `load_pairs` takes them; `TEXT` is what the run says.
+        limit: Pairs, at most; `None` is `LIMIT`.
         beams: Widths of the beam, each a row.
+        dtype: Compute type.
 
     Returns:
         Dict as `results.json` holds it: a row of `plans` for each plan and
-        beam, with `translation_scores` and `seconds`.
-    """
-    from tfshrink.training.scratch_text import ScratchText
-    from tfshrink.training.settings import TrainSettings
+        beam, with `plan_cost`, `perplexity` of the targets,
+        `translation_scores`, `seconds` and a few `examples`.
 
+    Raises:
+        UserError: No pair is short enough.
+    """
     start = time.monotonic()
-    run = open_run(workdir)
-    config = run.source.config
-    settings = TrainSettings(**run.config["settings"])
-    pairs = load_pairs(settings.data, "test", limit)
-    longest = max(n for n in LENGTHS if n < config.context)
-    pairs = [
-        pair
-        for pair in pairs
-        if len(run.tokenizer(pair[0])["input_ids"]) < longest
-    ]
-    text = ScratchText(settings, True, pairs, pairs)
-    batches = text.batches(run.tokenizer, config)
-    batches = [batches.at(i) for i in range(batches.pairs.steps_per_epoch)]
-    sources, targets = zip(*pairs, strict=True)
-    perplexity = float(np.exp(target_nats(run.model, batches)))
-    size = 2 * sum(int(np.prod(v.shape)) for v in weight_variables(run.model))
+    config, tokenizer = candidate.source.config, candidate.source.tokenizer()
+    data = judged_data(candidate.workdir, data)
+    pairs = _short(load_pairs(data, "test", limit or LIMIT), config, tokenizer)
+    model = candidate.load(dtype)
+    perplexity = perplexity_meter(model, _batches(pairs, config, tokenizer))
+    translators = {n: Translator(model, tokenizer, beams=n) for n in beams}
+    sources, targets = (list(side) for side in zip(*pairs, strict=True))
     rows = []
-    for plan in run.plans:
+    for plan in candidate.plans:
         bits = plan_tensor(config, plan)
-        own = float(np.exp(target_nats(run.model, batches, bits)))
-        for width in beams:
+        found = {
+            "name": plan.name,
+            "run": candidate.name,
+            "plan": plan.to_json(),
+            **candidate.cost(plan, config.context),
+            "perplexity": perplexity(bits),
+        }
+        for width, translator in translators.items():
             began = time.monotonic()
-            translator = Translator(
-                run.model, run.tokenizer, bits=bits, beams=width
-            )
+            translator.bits = bits
             with progress_bar("Translating", len(sources)) as progress:
                 made = translator(sources, progress)
-            scores = translation_scores(made, list(targets))
-            rows.append(
-                {
-                    "name": plan.name,
-                    "plan": plan.to_json(),
-                    "perplexity": own,
-                    "beams": width,
-                    **scores,
-                    "seconds": time.monotonic() - began,
-                    "examples": [
-                        list(x)
-                        for x in zip(sources, made, targets, strict=True)
-                    ][:8],
-                }
-            )
+            scores = translation_scores(made, targets)
+            seconds = time.monotonic() - began
+            shown = zip(sources[:SHOWN], made, targets, strict=False)
+            shown = {"examples": [list(own) for own in shown]}
+            more = {"beams": width, **scores, "seconds": seconds, **shown}
+            rows.append({**found, **more})
     return build_results(
-        run.source.name,
-        {"perplexity": perplexity, "bytes": size},
+        candidate.source.name,
+        {"perplexity": perplexity(None), "bytes": reference_bytes(config)},
         rows,
         seconds=time.monotonic() - start,
         task="translation",
-        data=settings.data,
-        run=pathlib.Path(workdir).name,
+        data=data,
+        text=pairs_identity(pairs),
+        run=candidate.name,
     )
+
+
+def judged_data(workdir, data=TEXT):
+    """The pairs that a run is judged on.
+
+    Args:
+        workdir: Its folder.
+        data: What was asked for.
+
+    Returns:
+        `data`, unless it is the default, which names no pairs; else the
+        run's `eval_data`, by the same rule; else what it was trained on, of
+        which `load_pairs` holds a split out.
+    """
+    settings = read_run(workdir)[0]["settings"]
+    names = data, settings["eval_data"], settings["data"]
+    return next(name for name in names if name != TEXT)
+
+
+def perplexity_meter(model, batches):
+    """Makes a function of bits to a model's perplexity of targets.
+
+    Args:
+        model: Built `EncoderDecoder`.
+        batches: List of batches, as `PairBatches.at` makes them.
+    """
+
+    def nats(batch, bits):
+        sources = {name: batch[name] for name in ("source", "source_mask")}
+        logits = model(batch["target_in"], bits, **sources)
+        gold = batch["target_out"][..., None]
+        gold = ops.take_along_axis(logits, gold, axis=-1)[..., 0]
+        own = ops.logsumexp(logits, axis=-1) - gold
+        return ops.sum(own * batch["target_mask"])
+
+    compiled = backend.Compiled(nats, model.variables)
+    count = sum(batch["target_mask"].sum() for batch in batches)
+
+    def perplexity(bits):
+        total = sum(float(compiled(batch, bits)) for batch in batches)
+        return float(np.exp(total / count))
+
+    return perplexity
+
+
+def _short(pairs, config, tokenizer):
+    """The pairs whose source the model can read."""
+    longest = source_lengths(config)[-1]
+    rows = tokenizer([source for source, _ in pairs])["input_ids"]
+    kept = [
+        pair
+        for pair, row in zip(pairs, rows, strict=True)
+        if len(row) < longest
+    ]
+    if not kept:
+        raise UserError(
+            f"`data` must hold a source of at most {longest - 1} tokens. "
+            f"Received: {len(pairs)}, longer all"
+        )
+    return kept
+
+
+def _batches(pairs, config, tokenizer):
+    own = PairBatches(
+        *tokenize_pairs(pairs, tokenizer),
+        special=(0, config.bos, config.eos[0]),
+        seed=0,
+        lengths=source_lengths(config),
+        shuffle=False,
+    )
+    return [own.at(step) for step in range(own.steps_per_epoch)]

@@ -1,9 +1,13 @@
-"""What a run that translates prints."""
+"""What is printed of a run that translates."""
 
+from tfshrink.evaluation.evaluate_report import FORMATS as COSTS
+from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
 
 COLUMNS = {
     "name": "plan",
+    "effective_bits": "bits",
+    "bytes": "MB",
     "beams": "beams",
     "perplexity": "perplexity",
     "bleu": "BLEU",
@@ -13,6 +17,8 @@ COLUMNS = {
     "seconds": "s",
 }
 FORMATS = {
+    "effective_bits": COSTS["effective_bits"],
+    "bytes": COSTS["bytes"],
     "perplexity": ".2f",
     "bleu": ".2f",
     "chrf": ".2f",
@@ -23,14 +29,18 @@ FORMATS = {
 SHOWN = 4  # translations
 
 
-def print_translation(results):
+def print_translation(results, *, markdown=False):
     """Prints scores and a few translations.
 
     Args:
-        results: Of `translation.judge_run`.
+        results: Of `translation.judge_translation`.
+        markdown: Prints the table as Markdown.
     """
     rows = results["plans"]
-    print_table(rows, COLUMNS, title=results["model"], formats=FORMATS)
+    if markdown:
+        print(markdown_table(rows, COLUMNS, formats=FORMATS) + "\n")
+    else:
+        print_table(rows, COLUMNS, title=results["model"], formats=FORMATS)
     best = rows[-1]
     for source, made, target in best["examples"][:SHOWN]:
         print(f"  {source}\n    -> {made}\n     ({target})")

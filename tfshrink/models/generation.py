@@ -126,16 +126,17 @@ class Generator:
                     row += values[values != EMPTY].tolist()
         return rows
 
-    def stream(self, prompt, *, max_new_tokens, **settings):
+    def stream(self, prompt, *, max_new_tokens, sources=None, **settings):
         """Yields the tokens that `generate` makes, as they come.
 
         Args:
             prompt: Token list.
             max_new_tokens: As in `generate`.
+            sources: As in `generate`.
             **settings: As in `generate`.
         """
         chunk = min(_STREAM, self.chunk)
-        steps = self.steps([prompt], max_new_tokens, chunk, settings)
+        steps = self.steps([prompt], max_new_tokens, chunk, settings, sources)
         self.depths = [[]]
         for new, depth in steps:
             self.depths[0] += depth[depth != EMPTY].tolist()

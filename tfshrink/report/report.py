@@ -11,6 +11,8 @@ from tfshrink.evaluation.evaluate_report import COLUMNS
 from tfshrink.evaluation.evaluate_report import FORMATS
 from tfshrink.evaluation.evaluate_report import table_rows
 from tfshrink.evaluation.table import format_cell
+from tfshrink.evaluation.translation_report import COLUMNS as TRANSLATED
+from tfshrink.evaluation.translation_report import FORMATS as SCORES
 from tfshrink.files import atomic_write
 
 TEMPLATE = pathlib.Path(__file__).with_name("page.html")
@@ -132,13 +134,16 @@ def _search(path, values):
 
 def _results(path, values):
     rows = table_rows(values)
+    formats = FORMATS
     used = _used(COLUMNS, rows)
+    if values.get("task") == "translation":
+        used, formats = _used(TRANSLATED, rows), SCORES
     text = values.get("protocol", {}).get("describe")
     return {
         "title": f"Plans: {values['model']} ({path.parent.name})",
         "lines": [f"Text: {text}."] if text else [],
         "figures": [],
-        "tables": [_table("Judged", rows, used, FORMATS)],
+        "tables": [_table("Judged", rows, used, formats)],
         "command": values["command"],
     }
 

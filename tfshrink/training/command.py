@@ -73,6 +73,8 @@ def load_config(path):
 def print_choices():
     """Prints what the flags of `bin/train` can be set to."""
     from tfshrink.data.documents import SOURCES
+    from tfshrink.data.translation import SOURCES as PAIRS
+    from tfshrink.models.sources.scratch import CONFIGS
     from tfshrink.training.settings import INITS
     from tfshrink.training.settings import PARTS
     from tfshrink.training.settings import STYLES
@@ -82,4 +84,9 @@ def print_choices():
     print("--train   " + ", ".join(sorted(PARTS)))
     print("--data    generated: what the model writes itself")
     for name, meaning in SOURCES.items():
+        print(f"          {name}: {meaning}")
+    print("--model   from scratch: " + ", ".join(sorted(CONFIGS)))
+    translate = (name for name, own in CONFIGS.items() if own.encoder_layers)
+    print("--data    of " + ", ".join(sorted(translate)) + ":")
+    for name, meaning in PAIRS.items():
         print(f"          {name}: {meaning}")
