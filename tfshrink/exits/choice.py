@@ -142,17 +142,14 @@ class ExitCost:
     def of(cls, model):
         """Counts the matrices of a built `Decoder` with exits."""
         config, exits = model.config, model.exits
-        block = sum(
-            int(np.prod(layer.kernel.shape))
-            for members in model.blocks[0].groups().values()
-            for layer in members
-        )
+        block = _weights(model.blocks[0])
+        inner = sum(map(_weights, model.exit_heads[0].inner))
         width, head = config.width, config.vocabulary * config.width
         propose = head
         if exits.rank:
             propose = exits.rank * (width + config.vocabulary)
             propose += exits.candidates * width
-        test = exits.blocks * block + width * width + width * exits.hidden
+        test = inner + width * width + width * exits.hidden
         return cls(block, test, propose, head, config.layers, exits.layers)
 
     @property
@@ -194,6 +191,21 @@ class ExitCost:
         bare[:-1] += 0 if _of_logits(spec) else self.propose
         bare[-1] = self.full
         return self.read(spec) - bare
+
+
+def _weights(block):
+    """Weights that a block reads for a token.
+
+    Keys and values of a source are made once, whatever is said of it.
+    """
+    cross = getattr(block, "cross", None)
+    once = [] if cross is None else [cross.key, cross.value]
+    return sum(
+        int(np.prod(layer.kernel.shape))
+        for members in block.groups().values()
+        for layer in members
+        if not any(layer is own for own in once)
+    )
 
 
 def _of_logits(spec):

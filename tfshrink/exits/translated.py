@@ -4,18 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from tfshrink.data.pair_batches import LENGTHS
 from tfshrink.data.pair_batches import source_rows
 from tfshrink.data.pair_batches import tokenize_pairs
 from tfshrink.data.prompts import Prompts
 from tfshrink.data.translation import load_pairs
 from tfshrink.data.translation import pairs_identity
+from tfshrink.errors import UserError
+from tfshrink.evaluation.translation import judged_data
 from tfshrink.evaluation.translation_metrics import translation_scores
+from tfshrink.evaluation.translator import source_lengths
 from tfshrink.exits.study import OpenExits
 from tfshrink.models.generation import Generator
-from tfshrink.models.run import read_run
-
-TEXT = "pydoc"  # what `--data` is when nobody names it: no pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,21 @@ class OpenTranslation(OpenExits):
     """An `ExitSubject` whose prompts are a start token beside a source."""
 
     def prompts(self, split, count=None):
-        """`Prompts` of a split, with their sources."""
+        """`Prompts` of a split, with their sources.
+
+        Raises:
+            UserError: No source is short enough.
+        """
         pairs = self._pairs(split, count)
         config = self.source.config
-        longest = max(n for n in LENGTHS if n < config.context)
+        longest = source_lengths(config)[-1]
         rows, targets = tokenize_pairs(pairs, self.source.tokenizer())
         kept = [i for i, row in enumerate(rows) if len(row) < longest]
+        if not kept:
+            raise UserError(
+                f"`data` must hold a source of at most {longest - 1} tokens. "
+                f"Received: {len(rows)}, longer all"
+            )
         tokens = np.full((len(kept), 1), config.bos, "int32")
         gold = np.array([(targets[i].tolist() or [-1])[0] for i in kept])
         return Prompts(
@@ -60,9 +68,12 @@ class OpenTranslation(OpenExits):
         )
         return translation_scores(texts, targets)
 
+    def results(self, **values):
+        """As `OpenExits` has it, with the pairs that were read."""
+        return super().results(**{"data": self._data(), **values})
+
+    def _data(self):
+        return judged_data(self.subject.workdir, self.subject.data)
+
     def _pairs(self, split, count=None):
-        subject = self.subject
-        data = subject.data
-        if data == TEXT:
-            data = read_run(subject.workdir)[0]["settings"]["data"]
-        return load_pairs(data, split, count or subject.prompts)
+        return load_pairs(self._data(), split, count or self.subject.prompts)
