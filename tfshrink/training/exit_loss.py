@@ -138,10 +138,19 @@ class ExitLoss:
         else:
             own, entropy = last()
             every = ops.append(losses, own)
+        return self.joint(every, now), entropy, losses
+
+    def joint(self, every, now):
+        """One loss of all: of the exits and, at the end, of the last layer.
+
+        Args:
+            every: `(exits + 1,)`, nats a token.
+            now: Of `at`, tensors.
+        """
         if self.variables:
             spread = ops.convert_to_tensor(self.variables[0])
             every = ops.exp(-spread) * every + spread
-        return ops.sum(now["shares"] * every), entropy, losses
+        return ops.sum(now["shares"] * every)
 
 
 def _entropy(known, targets, counted):

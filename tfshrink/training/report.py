@@ -25,30 +25,53 @@ def print_results(results, folder):
 
 def print_dry_run(settings):
     """Runs one real step and prints shapes, bytes and expected seconds."""
+    from tfshrink.models.sources import open_source
+    from tfshrink.training.devices import data_parallel
+    from tfshrink.training.scratch import try_scratch
+
+    with data_parallel(settings.devices, settings.batch_size):
+        pass
+    source = open_source(settings.model)
+    prepare = try_scratch if source.scratch else _prepare
+    with tempfile.TemporaryDirectory() as place:
+        model, trainer, plans, batches, text = prepare(settings, source, place)
+        layers = source.config.layers
+    trainer.step(0, batches.at)  # compiles
+    start = time.monotonic()
+    trainer.step(0, batches.at)
+    seconds = time.monotonic() - start
+    tokens = batches.at(0)["tokens"].size
+    held = sum(np.dtype(v.dtype).itemsize * _size(v) for v in model.variables)
+    trained = sum(_size(v) for v in trainer.variables)
+    print(f"Model {settings.model}: {layers} blocks, {held / 1e6:.0f} MB")
+    print(f"Trains {trained / 1e6:.1f} M parameters: {settings.train}")
+    print("Plans: " + "; ".join(plan.name for plan in plans))
+    print(f"Text: {text}")
+    print(
+        f"One step of {tokens} tokens: "
+        f"{seconds:.1f} s; {settings.total_steps} steps: "
+        f"{seconds * settings.total_steps:.0f} s, beside initialisation"
+    )
+
+
+def _prepare(settings, source, place):
+    """What a dry run needs of a run that begins with a model; its text."""
     from tfshrink.data.batches import Batches
     from tfshrink.models.load import load_model
-    from tfshrink.models.sources import open_source
     from tfshrink.run_folder import RunFolder
-    from tfshrink.training.devices import data_parallel
     from tfshrink.training.fit import make_trainer
     from tfshrink.training.start import earlier_start
     from tfshrink.training.text import training_examples
     from tfshrink.training.train import exit_config
     from tfshrink.training.train import structure
 
-    source = open_source(settings.model)
     precision, plans = structure(settings, source.config)
     earlier_start(settings, source, precision, plans)
-    with data_parallel(settings.devices, settings.batch_size):
-        pass
     data = settings.data.replace("+", ",").split(",")
     data = "+".join(name for name in data if name != "generated") or "pydoc"
     plain = dataclasses.replace(settings, data=data)
-    with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder(f"{place}/run")
-        text = training_examples(
-            plain, source.tokenizer(), source.config, folder
-        )
+    folder = RunFolder(f"{place}/run")
+    text = training_examples(plain, source.tokenizer(), source.config, folder)
     model = load_model(
         source,
         precision=precision,
@@ -56,29 +79,13 @@ def print_dry_run(settings):
         remat=settings.remat,
         exits=exit_config(settings, source.config),
     )
-    trainer = make_trainer(model, settings, plans)
     batches = Batches(text, batch_size=settings.batch_size, seed=settings.seed)
-    trainer.step(0, batches.at)
-    start = time.monotonic()
-    trainer.step(1, batches.at)
-    seconds = time.monotonic() - start
-    held = sum(np.dtype(v.dtype).itemsize * _size(v) for v in model.variables)
-    trained = sum(_size(v) for v in trainer.variables)
-    print(
-        f"Model {settings.model}: {source.config.layers} blocks, "
-        f"{held / 1e6:.0f} MB"
+    words = (
+        f"{len(text)} rows of {settings.context} tokens "
+        "(generated rows not made)"
     )
-    print(f"Trains {trained / 1e6:.1f} M parameters: {settings.train}")
-    print("Plans: " + "; ".join(plan.name for plan in plans))
-    print(
-        f"Text: {len(text)} rows of {settings.context} tokens "
-        f"(generated rows not made)"
-    )
-    print(
-        f"One step of {settings.batch_size * settings.context} tokens: "
-        f"{seconds:.1f} s; {settings.total_steps} steps: "
-        f"{seconds * settings.total_steps:.0f} s, beside initialisation"
-    )
+    trainer = make_trainer(model, settings, plans)
+    return model, trainer, plans, batches, words
 
 
 def _size(variable):

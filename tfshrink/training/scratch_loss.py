@@ -22,7 +22,7 @@ class ScratchLoss:
         distill: Share of an exit's loss that is its divergence from the last
             layer, 0..1; the rest is the text's.
         exits: `ExitLoss`, which weighs the exits, or `None`.
-        seed: Of the dropout.
+        seed: Of the dropout; batches of one update drop alike.
 
     Call arguments:
         batch: Dict of tensors: `tokens` `(B, T)`, `mask` `(B, T)` and, of an
@@ -100,7 +100,7 @@ class ScratchLoss:
                 for own in states
             ]
             values += losses
-            loss = ops.sum(now["shares"] * ops.stack([*losses, loss]))
+            loss = self.exits.joint(ops.stack([*losses, loss]), now)
         return loss, [loss, *values[1:]], predicting(hidden)
 
     def _of_exit(self, own, known, targets, counted):

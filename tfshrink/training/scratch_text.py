@@ -11,7 +11,6 @@ from tfshrink.data.pack import tokenize
 from tfshrink.data.pair_batches import LENGTHS
 from tfshrink.data.pair_batches import PairBatches
 from tfshrink.data.pair_batches import tokenize_pairs
-from tfshrink.data.subwords import special_ids
 from tfshrink.data.subwords import train_subwords
 from tfshrink.data.translation import load_pairs
 from tfshrink.errors import UserError
@@ -92,6 +91,10 @@ class TranslationBatches:
 
     pairs: PairBatches
 
+    def __len__(self):
+        """Batches in an epoch."""
+        return len(self.pairs)
+
     def at(self, step):
         """The batch of a step.
 
@@ -112,13 +115,3 @@ class TranslationBatches:
             "source": found["source"],
             "source_mask": found["source_mask"],
         }
-
-
-def checked_special(tokenizer, config):
-    """Raises a `UserError` unless subwords have the special tokens' places."""
-    if special_ids(tokenizer) != (0, config.bos, config.eos[0]):
-        raise UserError(
-            "`tokenizer` must have pad, start and end at 0, "
-            f"{config.bos} and {config.eos[0]}. "
-            f"Received: {special_ids(tokenizer)}"
-        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tfshrink.data.subwords import SMALLEST
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.models.sources.scratch import CONFIGS as SCRATCH
@@ -55,6 +56,7 @@ LOWEST = {
     "init_rows": 1,
     "switch_interval": 1,
     "total_steps": 1,
+    "vocabulary": SMALLEST,
 }
 
 # The flags of `bin/train`, in the order of its help.

@@ -96,19 +96,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
         if given_start:
             save_tensors(folder.checkpoints / START, *given_start)
-        # The config last: a folder that has one can be resumed.
-        folder.write("plan.json", plans[-1].to_json())
-        folder.write(
-            "config.json",
-            {
-                "model": settings.model,
-                "settings": settings.to_json(),
-                "precision": precision.to_json(),
-                "plans": [plan.to_json() for plan in plans],
-                "exits": exits and exits.to_json(),
-                "identity": source.identity,
-            },
-        )
+        write_config(folder, settings, source, precision, plans, exits)
     text = training_examples(settings, tokenizer, source.config, folder)
     text, held = hold_out(text, settings.exit_rows if exits else 0)
     model = _loaded(settings, source, precision, exits)
@@ -137,6 +125,32 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     # Of a run that was stopped, nobody knows how long it took before.
     seconds = None if resume else time.monotonic() - start
     return judge(protocol, folder, seconds), str(folder.path)
+
+
+def write_config(folder, settings, source, precision, plans, exits):
+    """Writes what a run folder says of its run.
+
+    Args:
+        folder: `RunFolder`.
+        settings: `TrainSettings`.
+        source: `Source` of the model.
+        precision: Of `structure`.
+        plans: Of `structure`.
+        exits: Of `exit_config`.
+    """
+    folder.write("plan.json", plans[-1].to_json())
+    # The config last: a folder that has one can be resumed.
+    folder.write(
+        "config.json",
+        {
+            "model": settings.model,
+            "settings": settings.to_json(),
+            "precision": precision.to_json(),
+            "plans": [plan.to_json() for plan in plans],
+            "exits": exits and exits.to_json(),
+            "identity": source.identity,
+        },
+    )
 
 
 def _loaded(settings, source, precision, exits):

@@ -38,6 +38,7 @@ SOURCES = {
     "tiny": _tiny,
     "tiny-gpt2": _tiny,
     "tiny-transformer": _scratch,
+    "tiny-ultra": _scratch,
     "transformer": _scratch,
     "transformer-pre": _scratch,
     "ultra": _scratch,

@@ -17,6 +17,26 @@ from tfshrink.models.sources.weight_names import weight_shapes
 TOKENIZER = "tokenizer.json"  # in the run folder of a model from scratch
 LEARNED = "checkpoints/final.safetensors"  # there, once the run is finished
 
+_ULTRA = DecoderConfig(
+    vocabulary=8000,
+    width=384,
+    layers=10,
+    heads=12,
+    kv_heads=12,
+    head_dim=32,
+    hidden=1536,
+    context=512,
+    norm="layer",
+    positions="learned",
+    activation="gelu_tanh",
+    gated=False,
+    attention_bias=True,
+    attention_out_bias=True,
+    mlp_bias=True,
+    bos=1,
+    eos=(2,),
+    name="ultra",
+)
 _TRANSFORMER = DecoderConfig(
     vocabulary=8000,
     width=256,
@@ -62,25 +82,18 @@ CONFIGS = {
         name="tiny-transformer",
     ),
     # The size that ToEx calls ultra: 384 wide, 10 blocks, 12 heads.
-    "ultra": DecoderConfig(
-        vocabulary=8000,
-        width=384,
-        layers=10,
-        heads=12,
-        kv_heads=12,
-        head_dim=32,
-        hidden=1536,
-        context=512,
-        norm="layer",
-        positions="learned",
-        activation="gelu_tanh",
-        gated=False,
-        attention_bias=True,
-        attention_out_bias=True,
-        mlp_bias=True,
-        bos=1,
-        eos=(2,),
-        name="ultra",
+    "ultra": _ULTRA,
+    # For tests.
+    "tiny-ultra": dataclasses.replace(
+        _ULTRA,
+        width=32,
+        layers=3,
+        heads=2,
+        kv_heads=2,
+        head_dim=16,
+        hidden=64,
+        context=64,
+        name="tiny-ultra",
     ),
 }
 
