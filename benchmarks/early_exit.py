@@ -20,6 +20,7 @@ import comparison
 from absl import flags
 
 from tfshrink import cli
+from tfshrink.errors import UserError
 
 FLAGS = flags.FLAGS
 NONE = "none"
@@ -40,6 +41,15 @@ with cli.flag_group("Exits"):
 
 def main(arguments):
     """Runs all variants and prints the table."""
+    from tfshrink.models.run import read_run
+
+    model = read_run(FLAGS.workdir)[0]["model"]
+    if FLAGS["model"].present and FLAGS.model != model:
+        raise UserError(
+            f"`--model` must be that of the run, {model}. "
+            f"Received: {FLAGS.model}"
+        )
+    FLAGS.model = model
     new = f"--new_tokens={FLAGS.new_tokens}"
     for variant in FLAGS.ours:
         name = variant.partition("+")[2]

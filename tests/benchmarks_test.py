@@ -12,6 +12,7 @@ from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tests.training import tiny
 from tfshrink.models.checkpoint import load_tensors
+from tfshrink.training.train import train
 
 ROOT = pathlib.Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -298,6 +299,46 @@ class BenchmarksTest(TestCase):
         self.assertAlmostEqual(
             coded["predicted_mb"], exact["kv_mb"] - coded["kv_mb"]
         )
+
+    def test_exits_beside_the_full_model(self):
+        folder = pathlib.Path(self.create_tempdir().full_path)
+        text = folder / "text.txt"
+        text.write_text("One fish, two fish; red fish, blue fish. " * 80)
+        settings = tiny.settings(
+            style="early_exit",
+            plan="32",
+            train="exits",
+            exits="1",
+            exit_rank=16,
+            total_steps=1,
+            ranks="",
+            eval_data=str(text),
+            data=str(text),
+        )
+        run = train(settings, workdir=str(folder / "run"))[1]
+        full, exact, draft, peer = self._rows(
+            "early_exit.py",
+            f"--workdir={run}",
+            f"--data={text}",
+            "--new_tokens=4",
+            "--ours=float32+none,float32+margin:1,"
+            "float32+margin:0:missing=verify",
+            "--variants=bfloat16+plain",
+            self._peer(),
+        )
+        self.assertEqual((full["speedup"], peer["speedup"]), (1.0, 1.0))
+        self.assertEqual((full["layers"], exact["layers"]), (2.0, 2.0))
+        self.assertEqual((exact["agreement"], exact["same_text"]), (1.0, 1.0))
+        self.assertEqual(draft["same_text"], 1.0)
+        self.assertGreater(exact["weights_read"], 1.0)
+        done = self._run(
+            "early_exit.py",
+            f"--workdir={run}",
+            "--model=tiny-gpt2",
+            "--variants=",
+            code=1,
+        )
+        self.assertIn("that of the run, tiny", done.stderr.splitlines()[-1])
 
     def test_a_failing_side_is_one_line(self):
         done = self._run(
