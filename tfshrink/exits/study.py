@@ -110,15 +110,25 @@ class OpenExits:
         return {}
 
     def trace(self, prompts):
-        """`ExitTrace` along what the full model makes of prompts."""
+        """`ExitTrace` along what the full model makes of prompts.
+
+        Raises:
+            UserError: It makes nothing of any.
+        """
         with progress_bar("Tracing", len(prompts)) as progress:
-            return trace_generated(
+            trace, _ = trace_generated(
                 self.model,
                 prompts,
                 self.subject.new,
                 bits=self.bits,
                 progress=progress,
-            )[0]
+            )
+        if not trace.made.any():
+            raise UserError(
+                "`prompts` must be some that the model continues: it stops at "
+                f"once behind all of them. Received: {len(prompts)}"
+            )
+        return trace
 
     def results(self, **values):
         """What each command reports of its model, and more."""

@@ -74,7 +74,7 @@ FLAG_GROUPS = {
     "Precision": {
         "plan": (
             "Plans to train, split by `;`: 8, stripe-8-4, a list, a file. "
-            "Default: 8;4;2; of early_exit 32."
+            "Default: 8;4;2; of early_exit, and from scratch, 32."
         ),
         "group": "Inputs per scale at 4 bits and below; 0 is per channel.",
         "ranks": "Adapter rank per width, highest first; 0 is no adapters.",
@@ -111,13 +111,16 @@ FLAG_GROUPS = {
         "vocabulary": "Subwords that are learned from the text.",
     },
     "Training": {
-        "total_steps": "Steps. Default: 40; of early_exit 160.",
+        "total_steps": (
+            "Steps. Default: 40; of early_exit 160; from scratch 2000."
+        ),
         "batch_size": "Rows of a batch.",
         "context": "Tokens of a row.",
         "accumulation": "Batches per update.",
         "train": (
             f"Parts to train, of {','.join(sorted(PARTS))}. Default: adapters; "
-            "of early_exit exits."
+            f"of early_exit exits; from scratch {SCRATCH_PARTS}, and exits "
+            "where there are some."
         ),
         "learning_rate": "Peak rate of adapters; other parts scale along.",
         "bit_rates": "Scale the learning rate by bits.",
@@ -131,14 +134,15 @@ FLAG_GROUPS = {
     "Data": {
         "data": (
             "Text: pydoc, generated, a file, a TFDS name; A+B is both. "
-            "Default: pydoc+generated; of early_exit pydoc+docstrings."
+            "Default: pydoc+generated; of early_exit, and from scratch, "
+            "pydoc+docstrings; to translate, gettext."
         ),
         "limit": "Documents of each text at most.",
         "generated_rows": "Rows the model writes for `generated`.",
     },
     "Judging": {
         "eval_every": "Steps between judgements; 0 is at the end alone.",
-        "eval_data": "Text to judge on.",
+        "eval_data": "Text to judge on; pairs, of a run that translates.",
         "checkpoint_minutes": "Minutes between checkpoints.",
         "use_tensorboard": "Write TensorBoard events.",
     },
@@ -206,7 +210,8 @@ class TrainSettings:
         remat: Gradient checkpointing.
         seed: Integer >= 0.
         eval_every: Steps between judgements on held-out text; 0 is never.
-        eval_data: Text of the final judgement.
+        eval_data: Text of the final judgement; of a run that translates its
+            pairs, where the default is a split of `data`.
         checkpoint_minutes: Minutes between checkpoints.
         use_tensorboard: Whether to write TensorBoard events.
     """
