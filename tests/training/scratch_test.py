@@ -3,6 +3,7 @@ import io
 import json
 import os
 import pathlib
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tfshrink.evaluation.generate import generate
 from tfshrink.evaluation.translator import Translator
 from tfshrink.exits.study import evaluate_exits
 from tfshrink.exits.study import ExitSubject
+from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.run import open_run
 from tfshrink.search.subject import Subject
 from tfshrink.training.exit_loss import ExitLoss
@@ -26,6 +28,7 @@ from tfshrink.training.scratch_loss import ScratchLoss
 from tfshrink.training.scratch_loss import smoothed
 from tfshrink.training.settings import TrainSettings
 from tfshrink.training.train import train
+from tfshrink.training.trainer import Trainer
 
 WORDS = {"one": "unu", "two": "doi", "three": "trei", "red": "rosu"}
 SMALL = {
@@ -118,19 +121,38 @@ class TranslationTest(TestCase):
             evaluate(workdir=[folder], kv=["int8"], context=32)
 
     def test_a_run_goes_on_as_if_nothing_had_happened(self):
-        whole, _ = self.train("whole", style="static", total_steps=6)
-        settings = TrainSettings(
-            data=self.data, **SMALL, style="static", total_steps=6
-        )
-        path = self.folder / "part"
-        train(settings, workdir=str(path))
-        for name in ("results.json", "checkpoints/final.safetensors"):
-            (path / name).unlink()
-        again, _ = train(settings, workdir=str(path), resume=True)
+        values = {
+            "style": "static",
+            "total_steps": 5,
+            "exits": "1",
+            "dropout": 0.2,
+            "checkpoint_minutes": 0.0,
+        }
+        whole, folder = self.train("whole", **values)
+        step = Trainer.step
+
+        def stopping(trainer, index, batch_at):
+            if index == 3:
+                raise KeyboardInterrupt
+            return step(trainer, index, batch_at)
+
+        with mock.patch.object(Trainer, "step", stopping):
+            with self.assertRaises(KeyboardInterrupt):
+                self.train("part", **values)
+        settings = TrainSettings(data=self.data, **{**SMALL, **values})
+        part = self.folder / "part"
+        again, _ = train(settings, workdir=str(part), resume=True)
         self.assertEqual(
             again["plans"][0]["perplexity"], whole["plans"][0]["perplexity"]
         )
-        self.assertIsNone(open_run(path).model.exits)
+        ends = (
+            load_tensors(pathlib.Path(path) / "checkpoints/final.safetensors")
+            for path in (folder, part)
+        )
+        (first, _), (second, _) = ends
+        self.assertCountEqual(first, second)
+        for name, value in first.items():
+            self.assertAllEqual(value, second[name])
 
     def test_mistakes_are_named(self):
         with self.assertRaisesRegex(UserError, "eval_every"):
