@@ -7,12 +7,14 @@ from keras import ops
 from tfshrink.backend import Compiled
 from tfshrink.backend import value_and_gradients
 from tfshrink.models.exit_states import ExitStates
+from tfshrink.models.generation import Generator
 from tfshrink.structure import plan_tensor
 from tfshrink.training.adam import FusedAdam
 
 RIDGE = 1e-2  # share of the mean power
 EPOCHS = 12  # of the classifiers
 BATCH = 512  # tokens
+AT_ONCE = 32  # rows that are written together
 RATE = 2e-3
 
 
@@ -51,7 +53,39 @@ def start_exits(model, rows, bits=None):
         head.translate.assign(np.linalg.solve(damped, goal).astype("float32"))
 
 
-def fit_exits(model, settings, plans, text, codecs=None):
+def own_text(model, rows, bits=None, codecs=None):
+    """What a model writes behind the first half of rows, greedily.
+
+    Classifiers have to know when an exit is right about such text: along it
+    they are wrong about themselves where they only saw what people wrote.
+
+    Args:
+        model: Built `Decoder`.
+        rows: Integer `(N, T)`, NumPy.
+        bits: As `Decoder` takes them.
+        codecs: As in `Trainer`.
+
+    Returns:
+        Dict: `tokens` int32 `(N, T)`; `mask` float32, of what was written.
+    """
+    half = rows.shape[1] // 2
+    generator = Generator(model, bits=bits, codecs=codecs)
+    tokens, mask = np.array(rows, "int32"), np.zeros(rows.shape, "float32")
+    for start in range(0, len(rows), AT_ONCE):
+        own = slice(start, start + AT_ONCE)
+        made = generator.generate(
+            rows[own, :half].tolist(),
+            max_new_tokens=rows.shape[1] - half,
+            temperature=0.0,
+        )
+        for index, row in enumerate(made, start):
+            stop = half + len(row)
+            tokens[index, half:stop] = row
+            mask[index, half:stop] = 1.0
+    return {"tokens": tokens, "mask": mask}
+
+
+def fit_exits(model, settings, plans, text, codecs=None, own=None):
     """Fits the light head, then each exit's classifier, on text.
 
     Args:
@@ -62,6 +96,8 @@ def fit_exits(model, settings, plans, text, codecs=None):
             batches: dicts of `tokens`, `mask` and, of an encoder-decoder,
             `source` and `source_mask`.
         codecs: As in `Trainer`.
+        own: Of `own_text`: what classifiers are fitted to instead; `None` is
+            the text.
 
     Returns:
         Dict: `recall`, the share of tokens, an exit, that the light head
@@ -79,6 +115,9 @@ def fit_exits(model, settings, plans, text, codecs=None):
     )  # (exits, tokens, C)
     if model.light_head is not None:
         model.light_head.fit(kernel, hidden.reshape(-1, width))
+    if own is not None:
+        batches = [own]
+        hidden = _hidden(runner, own, bits)
     said = [_said(runner, batch, bits) for batch in batches]
     token, right = (
         np.concatenate(own, axis=1) for own in zip(*said, strict=True)

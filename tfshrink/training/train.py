@@ -23,9 +23,11 @@ from tfshrink.models.load import load_model
 from tfshrink.models.run import FINAL
 from tfshrink.plan import parse_plans
 from tfshrink.run_folder import RunFolder
+from tfshrink.structure import plan_tensor
 from tfshrink.training.devices import data_parallel
 from tfshrink.training.devices import machines
 from tfshrink.training.exit_fit import fit_exits
+from tfshrink.training.exit_fit import own_text
 from tfshrink.training.fit import fit
 from tfshrink.training.held_out import held_out_examples
 from tfshrink.training.schedules import cpt_schedule
@@ -117,7 +119,9 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     if exits:
         if several:
             model = _copied(model, _loaded(settings, source, precision, exits))
-        report = fit_exits(model, settings, plans, held, codecs)
+        bits = plan_tensor(model.config, plans[0])
+        own = own_text(model, held.tokens, bits, codecs)
+        report = fit_exits(model, settings, plans, held, codecs, own)
         folder.write("exits.json", report)
     weights = "weights" in settings.train.split(",")
     save_model(folder.checkpoints / FINAL, model, weights=weights)
