@@ -27,7 +27,7 @@ class OwnTextTest(TestCase):
 
 class ClassifierTest(TestCase):
     def test_it_learns_what_a_state_tells(self):
-        model = load_model("tiny", exits=ExitConfig(layers=(1,)))
+        model = load_model("tiny", exits=ExitConfig(layers=(1,), rank=16))
         hidden = np.random.default_rng(0).normal(size=(4096, 64))
         right = hidden[:, 3] > 0.5
         head = model.exit_heads[0]
