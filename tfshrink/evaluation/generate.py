@@ -16,6 +16,8 @@ from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.structure import plan_tensor
 
 _FULL = "32"  # the plan of full precision
+SAMPLED = {"temperature": 0.8, "repetition_penalty": 1.1}
+GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
 
 
 def generate(
@@ -30,10 +32,10 @@ def generate(
     group=64,
     dtype="float32",
     max_new_tokens=128,
-    temperature=0.8,
+    temperature=None,
     top_k=0,
     top_p=0.95,
-    repetition_penalty=1.1,
+    repetition_penalty=None,
     seed=0,
     stop=(),
 ):
@@ -54,7 +56,8 @@ def generate(
         group: Inputs per scale at 4 bits and below, for a `model`.
         dtype: Compute type.
         max_new_tokens: New tokens at most; less where the context ends.
-        temperature: 0 takes the likeliest token.
+        temperature: 0 takes the likeliest token. `None`, here and of the
+            penalty, is as `SAMPLED` says, or, where it translates, `GREEDY`.
         top_k: Keep only the likeliest tokens; 0 keeps all.
         top_p: Keep the likeliest tokens of together this probability.
         repetition_penalty: Above 1 discourages tokens that occurred.
@@ -75,13 +78,18 @@ def generate(
     from tfshrink.models.prompts import sampling_settings
 
     candidate = _candidate(model, workdir, plan, group)
+    translates = candidate.source.config.encoder_layers
     sampling = {
-        "temperature": temperature,
+        **(GREEDY if translates else SAMPLED),
         "top_k": top_k,
         "top_p": top_p,
-        "repetition_penalty": repetition_penalty,
         "seed": seed,
     }
+    typed = {
+        "temperature": temperature,
+        "repetition_penalty": repetition_penalty,
+    }
+    sampling |= {name: x for name, x in typed.items() if x is not None}
     sampling_settings(candidate.source.config, **sampling)  # before loading
     spec = _spec(candidate, kv, max_new_tokens)
     own = candidate.plans[0].exit
