@@ -36,6 +36,10 @@ def run(main, *, takes_arguments=False):
         takes_arguments: Whether anything but flags may be typed.
     """
     code = _run(main, sys.argv, takes_arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what a full disk did not take: Python would try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stderr.flush()
     # C++ libraries take their leave there once Python is gone.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
