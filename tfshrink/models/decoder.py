@@ -42,7 +42,7 @@ class Decoder(keras.Model):
         remat: Whether blocks recompute their activations in the backward
             pass (gradient checkpointing).
         exits: `ExitConfig` of a decoder that tokens may leave early (through
-            `models.exit_loop`), or `None`. A call runs all blocks.
+            `models.exit_walk`), or `None`. A call runs all blocks.
 
     Call arguments:
         tokens: Integer `(B, T)`.
