@@ -93,6 +93,22 @@ def distributions(hidden, kernel):
     return ops.map(one, _slices(ops.stop_gradient(hidden)))
 
 
+def likeliest(probabilities, weights, count):
+    """Tokens that are likeliest in a batch.
+
+    Args:
+        probabilities: Of `distributions`, `(S, N / S, V)`.
+        weights: `(N,)`, of each of the batch's tokens.
+        count: How many.
+
+    Returns:
+        int32 `(count,)`.
+    """
+    weights = _slices(ops.cast(weights, probabilities.dtype))  # (S, N / S)
+    mass = ops.einsum("sn,snv->v", weights, probabilities)
+    return ops.top_k(ops.cast(mass, "float32"), count)[1]
+
+
 def head_loss(
     hidden, kernel, targets, mask, *, cross_entropy, teachers=(), known=()
 ):

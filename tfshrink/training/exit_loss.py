@@ -6,6 +6,7 @@ from keras import ops
 
 from tfshrink.ops.head_loss import distributions
 from tfshrink.ops.head_loss import head_loss
+from tfshrink.ops.head_loss import likeliest
 from tfshrink.training.teacher import predicting
 
 RAMP = 0.5  # share of a run in which `gradual` takes in all exits
@@ -24,6 +25,9 @@ class ExitLoss:
         layer_dropout: Chance that the last block is left out of a batch; it
             falls towards 0 at the first.
         cross_entropy: Weight of the cross-entropy with the text.
+        vocabulary: Tokens, the likeliest of a batch by what the last layer
+            says, over which exits are held to it; 0 is all. With a weight of
+            the cross-entropy it is all.
         frozen: Whether blocks stay as they are: gradients end at the exits,
             and the last layer has no loss of its own.
         seed: Of the dropped layers.
@@ -46,6 +50,7 @@ class ExitLoss:
         curriculum="none",
         layer_dropout=0.0,
         cross_entropy=0.0,
+        vocabulary=0,
         frozen=True,
         seed=0,
     ):
@@ -55,6 +60,7 @@ class ExitLoss:
         self.curriculum = curriculum
         self.layer_dropout = layer_dropout
         self.cross_entropy = cross_entropy
+        self.vocabulary = 0 if cross_entropy else vocabulary
         self.frozen = frozen
         self.seed = seed
         self.layers = model.exits.layers
@@ -116,6 +122,12 @@ class ExitLoss:
             last layer; `(exits,)`, nats a token.
         """
         known = distributions(hidden, kernel)
+        rows, said, gold = kernel, known, targets
+        if 0 < self.vocabulary < kernel.shape[0]:
+            best = likeliest(known[0], counted, self.vocabulary)
+            rows = ops.take(kernel, best, axis=0)
+            said = distributions(hidden, rows)
+            gold = ops.zeros_like(targets)  # of no weight
         losses = []
         heads = self.model.exit_heads
         for head, (states, rotation) in zip(heads, taps, strict=True):
@@ -124,11 +136,11 @@ class ExitLoss:
             own = head(states, rotation=rotation)[0]
             loss, _ = head_loss(
                 predicting(own),
-                kernel,
-                targets,
+                rows,
+                gold,
                 counted,
                 cross_entropy=self.cross_entropy,
-                known=[known],
+                known=[said],
             )
             losses.append(loss)
         losses = ops.stack(losses)

@@ -126,6 +126,7 @@ def make_trainer(model, settings, plans, codecs=None):
             model,
             steps=settings.total_steps,
             weights=settings.exit_weights,
+            vocabulary=settings.exit_vocabulary,
             curriculum=settings.curriculum,
             layer_dropout=settings.layer_dropout,
             # Without a teacher to please, the text is all there is.

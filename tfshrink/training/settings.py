@@ -51,6 +51,7 @@ LOWEST = {
     "context": 2,
     "cycles": 1,
     "exit_rows": 8,
+    "exit_vocabulary": 0,
     "generated_rows": 1,
     "init_epochs": 1,
     "init_rows": 1,
@@ -100,6 +101,7 @@ FLAG_GROUPS = {
         "exit_rank": "Rank of the light head; 0 takes the full one.",
         "exit_candidates": "Tokens that the light head proposes.",
         "exit_weights": ("Weight of each exit's loss.", EXIT_WEIGHTS),
+        "exit_vocabulary": "Tokens, a batch's likeliest, in it; 0 is all.",
         "exit_rows": "Rows that fit light head and classifiers, at the end.",
         "curriculum": ("Which exits a step trains.", CURRICULA),
         "layer_dropout": "Chance that the last block is left out of a step.",
@@ -187,6 +189,8 @@ class TrainSettings:
             comma-separated; `auto` spreads four; empty is none.
         exit_blocks, exit_rank, exit_candidates: As in `ExitConfig`.
         exit_weights, curriculum, layer_dropout: As in `ExitLoss`.
+        exit_vocabulary: Its `vocabulary`; of models that a run trains from
+            scratch it is all.
         exit_rows: Rows that light head and classifiers are fitted to.
         dropout, label_smoothing: As in `ScratchLoss`, of models that a run
             trains from scratch.
@@ -241,6 +245,7 @@ class TrainSettings:
     exit_rank: int = 64
     exit_candidates: int = 32
     exit_weights: str = "layer"
+    exit_vocabulary: int = 4096
     exit_rows: int = 64
     curriculum: str = "none"
     layer_dropout: float = 0.0
