@@ -2,6 +2,7 @@ import os
 
 import keras
 import numpy as np
+from absl.testing import parameterized
 from keras import ops
 
 from tests.test_case import ON_TENSORFLOW
@@ -121,6 +122,52 @@ class CompiledTest(TestCase):
             compiled(x)
         self.assertAllClose([first, second], [3.0, 2.0])
         self.assertEqual(compiled.traces, 2)
+
+
+class RowsTest(TestCase):
+    @parameterized.product(
+        dtype=("float32", "bfloat16"),
+        rows=((1,), (1, 3), (2, 4), (3, 5)),
+        xla=(False, True),
+    )
+    def test_a_product_is_the_same_row_by_row(self, dtype, rows, xla):
+        random = np.random.default_rng(0)
+        x = random.integers(-4, 5, (*rows, 6)).astype("float32")
+        kernel = random.integers(-4, 5, (7, 6)).astype("float32")
+
+        def product(x, kernel):
+            x, kernel = (ops.cast(own, dtype) for own in (x, kernel))
+            return ops.cast(backend.multiply_rows(x, kernel), "float32")
+
+        out = backend.Compiled(product, xla=xla)(x, kernel)
+        self.assertAllClose(out, x @ kernel.T)
+
+    @parameterized.parameters(False, True)
+    def test_what_a_loop_keeps_is_the_same_in_every_round(self, xla):
+        weights = {"a": np.full(3, 2.0, "float32"), "b": [np.ones(3)]}
+
+        def run(weights):
+            def step(index, x):
+                own = backend.kept_in_loop(weights, index)
+                return index + 1, own["a"] * x + ops.cast(own["b"][0], x.dtype)
+
+            start = ops.zeros((), "int32"), ops.zeros((3,), "float32")
+            return ops.while_loop(lambda index, _: index < 4, step, start)[1]
+
+        out = backend.Compiled(run, xla=xla)(weights)
+        self.assertAllClose(out, np.full(3, 15.0))
+
+    def test_only_one_program_is_xlas(self):
+        found = []
+
+        def tell(x):
+            found.append(backend.by_xla())
+            return x
+
+        for xla in (True, False):
+            backend.Compiled(tell, xla=xla)(np.float32(1))
+        self.assertEqual(found, [True, not ON_TENSORFLOW])
+        self.assertEqual(backend.by_xla(), not ON_TENSORFLOW)
 
 
 class ValueAndGradientsTest(TestCase):

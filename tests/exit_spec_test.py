@@ -52,6 +52,8 @@ class ExitSpecTest(TestCase):
         ("margin:.8:target=.3", "schedule=dynamic.*schedule=fixed"),
         ("margin:.8:schedule=dynamic", "must have a target"),
         ("margin:.8:rate=-1", "rate must be at least 0. Received: -1"),
+        ("margin:.8:head=small", "exit head.*full.*light"),
+        ("margin:.8:head=light:missing=verify", "needs head=full"),
     )
     def test_wrong_text_is_named(self, text, message):
         with self.assertRaisesRegex(UserError, message):

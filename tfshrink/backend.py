@@ -4,8 +4,15 @@ Everything above writes `keras.ops`; these few helpers compile a function for
 the backend at hand and differentiate it.
 """
 
+import contextlib
+import contextvars
+
 import keras
 from keras import ops
+
+FEW = 8  # rows; from here on XLA's product of all at once is as fast
+
+_xla_on_cpu = contextvars.ContextVar("xla_on_cpu", default=False)
 
 
 def is_tensorflow():
@@ -22,13 +29,31 @@ def is_replicated():
     return tf.distribute.has_strategy()
 
 
+def by_xla():
+    """Whether what is traced becomes a program of XLA's (see `Compiled`)."""
+    return not is_tensorflow() or _on_gpu() or _xla_on_cpu.get()
+
+
 def shapes_may_depend_on_values():
     """Whether compiled functions may hold tensors of a size they compute.
 
-    TensorFlow on a CPU runs them; XLA (JAX, and TensorFlow on a GPU, see
-    `Compiled`) does not.
+    TensorFlow on a CPU runs them; XLA does not.
     """
-    return is_tensorflow() and not _on_gpu()
+    return not by_xla()
+
+
+def on_cpu():
+    """Whether a CPU does the work: XLA there has `multiply_rows`."""
+    if is_tensorflow():
+        return not _on_gpu() and not is_replicated()
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def _by_xla_on_cpu():
+    """Whether what is traced now becomes a program of XLA's for a CPU."""
+    return _xla_on_cpu.get() if is_tensorflow() else on_cpu()
 
 
 def _on_gpu():
@@ -57,6 +82,57 @@ def multiply(a, b, *, transpose_a=False, transpose_b=False):
     a = ops.swapaxes(a, -1, -2) if transpose_a else a
     b = ops.swapaxes(b, -1, -2) if transpose_b else b
     return ops.matmul(a, b)
+
+
+def multiply_rows(x, kernel):
+    """Product with a kernel `(N, K)`, few rows one by one in XLA on a CPU.
+
+    There a row is multiplied as fast as memory gives the matrix, if each
+    output's inputs lie together; several rows at once take 2 (float32) to 7
+    times (bfloat16) as long as that, one after the other less than their
+    number, since the matrix stays in the CPU's cache.
+
+    Args:
+        x: `(..., K)`.
+        kernel: `(N, K)`.
+
+    Returns:
+        `(..., N)`.
+    """
+    rows = ops.reshape(x, (-1, x.shape[-1]))
+    count = rows.shape[0]
+    if count is None or count > FEW or not _by_xla_on_cpu():
+        out = multiply(rows, kernel, transpose_b=True)
+    else:
+        own = ops.split(rows, count) if count > 1 else [rows]
+        own = [multiply(row, kernel, transpose_b=True) for row in own]
+        out = ops.concatenate(own) if count > 1 else own[0]
+    return ops.reshape(out, (*ops.shape(x)[:-1], kernel.shape[0]))
+
+
+def kept_in_loop(nest, index):
+    """The nest, so that XLA converts nothing of it in front of a loop.
+
+    What XLA on a CPU does with bfloat16 begins with float32; of what a loop
+    never changes it would do that once and then read twice the bytes in every
+    round.
+
+    Args:
+        nest: Tensors that a round of a loop reads.
+        index: A scalar that is another one in each round.
+    """
+    if not _by_xla_on_cpu():
+        return nest
+    flat = keras.tree.flatten(nest)
+    if is_tensorflow():
+        from tensorflow.compiler.tf2xla.python import xla
+
+        flat = xla.optimization_barrier(*flat, index)[:-1]
+    else:
+        import jax
+
+        flat = jax.lax.optimization_barrier([*flat, index])[:-1]
+    return keras.tree.pack_sequence_as(nest, flat)
 
 
 def uniform(shape, seed):
@@ -105,24 +181,28 @@ class Compiled:
             read and assign any of `variables`.
         variables: The Keras variables the function touches; only the JAX
             backend needs them, as explicit arguments.
+        xla: Whether XLA compiles it on a CPU, too. It does on a GPU, and all
+            that JAX runs.
 
     Attributes:
         traces: Number of times the function was traced.
     """
 
-    def __init__(self, function, variables=()):
+    def __init__(self, function, variables=(), *, xla=False):
         self.traces = 0
         self.variables = list(variables)
+        xla = xla and is_tensorflow() and on_cpu()
 
         def counted(*args):
             self.traces += 1
-            return function(*args)
+            with _tracing(xla):
+                return function(*args)
 
         if is_tensorflow():
             import tensorflow as tf
 
             # XLA compiles for one device.
-            jit = _on_gpu() and not is_replicated()
+            jit = xla or (_on_gpu() and not is_replicated())
             self._call = tf.function(
                 counted, jit_compile=jit or None, autograph=False
             )
@@ -154,6 +234,16 @@ class Compiled:
     def __call__(self, *args):
         # A Python number would be a constant: one trace for each value.
         return self._call(*keras.tree.map_structure(_tensor, args))
+
+
+@contextlib.contextmanager
+def _tracing(xla_on_cpu):
+    """What `_by_xla_on_cpu` says while a function is traced."""
+    token = _xla_on_cpu.set(xla_on_cpu)
+    try:
+        yield
+    finally:
+        _xla_on_cpu.reset(token)
 
 
 def all_slopes(arguments):

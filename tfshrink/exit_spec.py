@@ -25,6 +25,7 @@ MISSING = {
     "recompute": "every token runs through all layers (the slow reference)",
     "verify": "what leaves early is a draft; the full model confirms it",
 }
+HEADS = ("full", "light")
 SCHEDULES = ("decay", "dynamic", "fixed")
 # Name: (policy, where its values come from).
 PRESETS = {
@@ -67,6 +68,8 @@ class ExitSpec:
         margin: Least top1 - top2 beside the confidence, 0..1.
         pending: Tokens that may wait for their deeper layers before the next
             one goes all the way (`lazy`), or longest draft (`verify`).
+        head: What says the token of those that leave nowhere: `"full"`, or
+            `"light"`, candidates as at an exit.
         weights: Of the confidence `"policy"`: its file, a path without colons.
 
     Raises:
@@ -87,6 +90,7 @@ class ExitSpec:
     target: float | None = None
     margin: float = 0.0
     pending: int = 8
+    head: str = "full"
     weights: str = ""
 
     def __post_init__(self):
@@ -98,6 +102,7 @@ class ExitSpec:
             ("confidence", (*CONFIDENCES, POLICY)),
             ("missing", MISSING),
             ("schedule", SCHEDULES),
+            ("head", HEADS),
         ):
             if getattr(self, name) not in choices:
                 raise unknown_choice(
@@ -128,6 +133,11 @@ class ExitSpec:
             raise UserError(
                 "`exit` must have weights=FILE with policy, and only then. "
                 f"Received: {self.confidence}, weights={self.weights!r}"
+            )
+        if self.head == "light" and self.missing == "verify":
+            raise UserError(
+                "`exit` missing=verify makes the full model's text and needs "
+                f"head=full. Received: head={self.head}"
             )
         if not _is_count(self.pending) or self.pending < 1:
             raise UserError(
@@ -274,5 +284,6 @@ KINDS = {
     "target": float,
     "margin": float,
     "pending": int,
+    "head": str,
     "weights": str,
 }

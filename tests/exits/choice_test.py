@@ -113,6 +113,9 @@ class CostTest(TestCase):
         self.assertAllClose(tests, [1, 2, 3, 3])
         tests = COST.tests(ExitSpec.parse("margin:.5"))
         self.assertAllClose(tests, [3, 6, 9, 9])
+        light = ExitSpec.parse("margin:.5:head=light")
+        self.assertAllClose(COST.read(light), [33, 66, 99, 131])
+        self.assertAllClose(COST.tests(light), [3, 6, 9, 9])
 
 
 class SummaryTest(TestCase):
@@ -130,6 +133,13 @@ class SummaryTest(TestCase):
         found = summary(trace, spec, COST)
         self.assertEqual(found["agreement"], 0.75)
         self.assertEqual(found["exit_rate"], 0.75)
+        light = dataclasses.replace(
+            trace, light_token=np.array([[1, 1, 1, 1]], "int32")
+        )
+        self.assertEqual(summary(light, spec, COST)["agreement"], 0.75)
+        spec_light = dataclasses.replace(spec, head="light")
+        own = summary(light, spec_light, COST)["agreement"]
+        self.assertEqual(own, 0.5)  # the one that leaves nowhere is wrong
         self.assertEqual(found["layers"], (3 + 6 + 12 + 3) / 4)
         self.assertEqual(found["saved_layers"], 0.5)
         self.assertAllClose(

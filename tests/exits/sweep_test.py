@@ -52,12 +52,27 @@ class TunedTest(TestCase):
             self.assertEqual(found, summary(trace, spec, COST))
             self.assertEqual(ExitSpec.parse(str(spec)), spec)
 
+    def test_a_light_head_is_taken_where_it_is_right(self):
+        trace = traces.made_up()
+        right = np.zeros_like(trace.light_token)
+        for light, head in ((right, "light"), (right + 1, "full")):
+            own = dataclasses.replace(trace, light_token=light)
+            spec, _ = tuned(own, COST, 0.98)
+            self.assertEqual(spec.head, head)
+        spec, _ = tuned(trace, COST, 0.98, head="full")
+        self.assertEqual(spec.head, "full")
+        bare = dataclasses.replace(COST, propose=COST.head)
+        spec, _ = tuned(
+            dataclasses.replace(trace, light_token=right), bare, 0.9
+        )
+        self.assertEqual(spec.head, "full")
+
     def test_without_a_gain_nothing_leaves(self):
         trace = traces.made_up()
         wrong = np.ones_like(trace.token)
         trace = dataclasses.replace(trace, token=wrong)
         spec, found = tuned(trace, COST, 1.0)
-        self.assertEqual(spec.thresholds, (1.0,))
+        self.assertEqual((spec.thresholds, spec.head), ((1.0,), "full"))
         self.assertEqual(found["agreement"], 1.0)
 
     def test_an_exit_that_is_never_right_is_not_asked(self):

@@ -33,6 +33,7 @@ def made_up(rows=40, length=16, seed=0, layers=(3, 6, 9), depth=12):
         depth=depth,
         token=np.where(right, 0, 1).astype("int32"),
         last_token=np.zeros((rows, length), "int32"),
+        light_token=(rng.random((rows, length)) < 0.02).astype("int32"),
         confidence={name: chance.astype("float32") for name in CONFIDENCES},
         nats=nats.astype("float32"),
         last_nats=np.ones((rows, length), "float32"),

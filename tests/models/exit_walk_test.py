@@ -68,7 +68,7 @@ class Oracle:
         self.run = Compiled(self._run, made.variables)
 
     def _run(self, tokens):
-        """Of each exit: states, hidden; of the model: logits."""
+        """Of each exit: states, hidden; of the model: logits, hidden."""
         found = []
 
         def tap(x, rotation):
@@ -77,7 +77,7 @@ class Oracle:
             found.append((x, hidden, head.sure(hidden)))
 
         hidden = self.model.hidden(tokens, tap=tap)
-        return found, self.model.logits(hidden)
+        return found, self.model.logits(hidden), hidden
 
     def generate(self, prompt, count, spec):
         """Tokens and depths, one at a time."""
@@ -86,9 +86,11 @@ class Oracle:
         for step in range(count):
             tokens = np.zeros((1, 64), "int32")
             tokens[0, : len(prompt) + step] = [*prompt, *made]
-            found, logits = self.run(tokens)
+            found, logits, hidden = self.run(tokens)
             place = len(prompt) + step - 1
             token = to_numpy(logits)[0, place].argmax()
+            if spec.head == "light":
+                token = self._candidates(to_numpy(hidden)[0, place])[0][0]
             depth = self.model.config.layers
             room = spec.missing != "lazy" or waiting + 1 < spec.pending
             for index in range(len(layers) if room else 0):
@@ -111,12 +113,7 @@ class Oracle:
 
     def _asked(self, found, index, place, spec):
         states, hidden, sure = (to_numpy(x)[0, place] for x in found[index])
-        made = self.model
-        light = hidden @ to_numpy(made.light_head.down)
-        light = light @ to_numpy(made.light_head.up).T
-        candidates = np.argsort(-light)[: made.exits.candidates]
-        logits = to_numpy(made.head_kernel())[candidates] @ hidden
-        order = np.argsort(-logits)
+        candidates, logits = self._candidates(hidden)
         if spec.confidence == "classifier":
             sure = 1 / (1 + np.exp(-sure))
         elif spec.confidence == "cosine":
@@ -124,8 +121,18 @@ class Oracle:
             sure = to_numpy(confidence.state_cosine(states, earlier))
         else:
             read = confidence.OF_LOGITS[spec.confidence]
-            sure = to_numpy(read(ops.convert_to_tensor(logits[order])))
-        return sure, candidates[order][0]
+            sure = to_numpy(read(ops.convert_to_tensor(logits)))
+        return sure, candidates[0]
+
+    def _candidates(self, hidden):
+        """Tokens that the light head proposes, the likeliest first; logits."""
+        made = self.model
+        light = hidden @ to_numpy(made.light_head.down)
+        light = light @ to_numpy(made.light_head.up).T
+        candidates = np.argsort(-light)[: made.exits.candidates]
+        logits = to_numpy(made.head_kernel())[candidates] @ hidden
+        order = np.argsort(-logits)
+        return candidates[order], logits[order]
 
 
 class ExitWalkTest(TestCase):
@@ -148,6 +155,7 @@ class ExitWalkTest(TestCase):
         "classifier:.5:pending=1",
         "classifier:.5:pending=3",
         "classifier:.5:pending=32",
+        "classifier:.5:pending=3:head=light",
         "classifier:.5:missing=recompute",
         "entropy:.005:pending=4",
         "margin:.01:pending=8",
@@ -239,6 +247,9 @@ class ExitWalkTest(TestCase):
     def test_mistakes_are_named(self):
         with self.assertRaisesRegex(UserError, "bin/train --style=early_exit"):
             generator(load_model("tiny"), "margin:.5")
+        bare = model(rank=0)
+        with self.assertRaisesRegex(UserError, "needs a model with a light"):
+            generator(bare, "margin:.5:head=light")
         with self.assertRaisesRegex(UserError, "behind: 1. Received: 2"):
             generator(model(), "margin:.5:layers=2")
         with self.assertRaisesRegex(UserError, "between 1 and 1.*Received: 2"):

@@ -143,12 +143,13 @@ class GenerationTest(TestCase):
                 seed=call,
                 stop_tokens=range(call),
             )
+        (programs,) = generator.compiled.values()
         traces = [
             compiled.traces
             for compiled in (
-                generator.prepare,
-                generator.prefill,
-                generator.decode,
+                programs.prepare,
+                programs.prefill,
+                programs.decode,
             )
         ]
         self.assertEqual(traces, [1, 1, 1])

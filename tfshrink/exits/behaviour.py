@@ -24,7 +24,8 @@ def token_rows(trace, spec, total=None):
     used = [trace.layers.index(x) for x in spec.layers_of(trace.layers)]
     asked = np.where(chosen < len(trace.layers), chosen, used[-1])
     sure = _at(sure_of(trace, spec, total), asked)
-    right, depths = _right(trace, chosen), _depths(trace, chosen)
+    right = _at(trace.rights(spec.head), chosen)
+    depths = _depths(trace, chosen)
     for row, column in np.argwhere(trace.made).tolist():
         yield {
             "prompt": row,
@@ -53,7 +54,7 @@ def behaviour(trace, spec, total=None):
     chosen = chosen_exits(trace, spec, total)
     values = {
         "exit_rate": chosen < len(trace.layers),
-        "agreement": _right(trace, chosen),
+        "agreement": _at(trace.rights(spec.head), chosen),
         "layers": _depths(trace, chosen),
     }
 
@@ -70,11 +71,6 @@ def behaviour(trace, spec, total=None):
         "positions": rows("position", trace.step),
         "prompts": rows("prompt", numbers),
     }
-
-
-def _right(trace, chosen):
-    right = trace.right
-    return _at(np.concatenate([right, np.ones_like(right[:1])]), chosen)
 
 
 def _depths(trace, chosen):

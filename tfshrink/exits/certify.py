@@ -88,7 +88,7 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
     check_count(count, risk, level)
     full = np.ones(len(trace.layers))
     goal = np.array(spec.thresholds_of(trace.layers))
-    every = np.concatenate([trace.right, np.ones_like(trace.made)[None]])
+    every = trace.rights(spec.head)
     best = None
     for step in range(steps + 1):
         share = step / steps

@@ -166,14 +166,16 @@ class ExitCost:
         Returns:
             float64 `(E + 1,)`.
         """
-        return self.read_at(_of_logits(spec), spec.layers_of(self.layers))
+        used = spec.layers_of(self.layers)
+        return self.read_at(_of_logits(spec), used, spec.head)
 
-    def read_at(self, of_logits, used=None):
+    def read_at(self, of_logits, used=None, head="full"):
         """As `read`; the perceptron of a learned policy is not counted.
 
         Args:
             of_logits: Whether every test scores candidates.
             used: Layers that are tested behind; `None` is all.
+            head: As in `ExitSpec`.
         """
         used = self.layers if used is None else used
         found, tests = [], 0.0
@@ -182,14 +184,19 @@ class ExitCost:
                 tests += self.test + (self.propose if of_logits else 0.0)
             own = layer * self.blocks + tests
             found.append(own + (0.0 if of_logits else self.propose))
-        return np.array([*found, self.full + tests])
+        return np.array([*found, self._last(head) + tests])
+
+    def _last(self, head):
+        """What a token reads that leaves nowhere, tests aside."""
+        last = self.propose if head == "light" else self.head
+        return self.depth * self.blocks + last
 
     def tests(self, spec):
         """What tests alone read of it, float64 `(E + 1,)`."""
         depths = np.array([*self.layers, self.depth])
         bare = depths * self.blocks
         bare[:-1] += 0 if _of_logits(spec) else self.propose
-        bare[-1] = self.full
+        bare[-1] = self._last(spec.head)
         return self.read(spec) - bare
 
 
@@ -239,12 +246,11 @@ def summary(trace, spec, cost, total=None):
     depths = np.array([*trace.layers, trace.depth])
     layers = depths[own]
 
-    def at(values, last):
-        every = np.concatenate([values, last[None]])
+    def at(every):
         return np.take_along_axis(every, exits[None], axis=0)[0][made]
 
-    right = at(trace.right, np.ones_like(made))
-    nats = at(trace.nats, trace.last_nats)
+    right = at(trace.rights(spec.head))
+    nats = at(np.concatenate([trace.nats, trace.last_nats[None]]))
     share = trace.step[made] / (trace.step[made].max() + 1)
     places = np.minimum((share * BINS).astype(int), BINS - 1)
     read = cost.read(spec)[own]

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.exit_spec import HEADS
 from tfshrink.exits.choice import chosen_exits
 from tfshrink.exits.choice import summary
 from tfshrink.ops.confidence import CONFIDENCES
@@ -53,7 +54,7 @@ def sweep(trace, cost, *, confidences=CONFIDENCES, points=POINTS, **options):
     ]
 
 
-def tuned(trace, cost, agreement, *, confidence=TUNED, **options):
+def tuned(trace, cost, agreement, *, confidence=TUNED, head=HEADS, **options):
     """One threshold for each exit: the least read at a wanted agreement.
 
     Asking at an exit costs, whether a token leaves or not: every choice of up
@@ -66,6 +67,7 @@ def tuned(trace, cost, agreement, *, confidence=TUNED, **options):
         cost: `ExitCost`.
         agreement: Wanted share of tokens that are the full model's.
         confidence: Of `CONFIDENCES`, one or several to choose from.
+        head: Of `HEADS`, the same.
         **options: Of the `ExitSpec`.
 
     Returns:
@@ -73,9 +75,12 @@ def tuned(trace, cost, agreement, *, confidence=TUNED, **options):
         thresholds are 1.
     """
     names = (confidence,) if isinstance(confidence, str) else confidence
+    heads = (head,) if isinstance(head, str) else head
+    if cost.propose >= cost.head:  # no light head
+        heads = HEADS[:1]
     best = _nothing(trace, cost, {"confidence": names[0], **options})
-    for name in names:
-        own = {"confidence": name, **options}
+    for name, head in itertools.product(names, heads):
+        own = {"confidence": name, "head": head, **options}
         for layers in _choices(trace, own):
             for spec in _candidates(trace, cost, agreement, layers, own):
                 found = summary(trace, spec, cost)
@@ -145,7 +150,7 @@ def priced(
     base = _base(layers, {"confidence": confidence, **options})
     made = trace.made
     places = [trace.layers.index(layer) for layer in layers]
-    every = np.concatenate([trace.right, np.ones_like(made)[None]])
+    every = trace.rights(base.head)
     grids = [
         np.unique(np.quantile(own, np.linspace(0, 1, GRID)).clip(0, 0.9999))
         for own in trace.confidence[confidence][places][:, made]

@@ -20,6 +20,7 @@ class ExitTrace:
         depth: Blocks of the model.
         token: int32 `(E, N, T)`, what each exit would say.
         last_token: int32 `(N, T)`, what the last layer says.
+        light_token: int32 `(N, T)`, what the light head makes of it.
         confidence: Name to float32 `(E, N, T)`.
         nats: float32 `(E, N, T)`, an exit's surprise at the text's next token.
         last_nats: float32 `(N, T)`, that of the last layer.
@@ -31,6 +32,7 @@ class ExitTrace:
     depth: int
     token: np.ndarray
     last_token: np.ndarray
+    light_token: np.ndarray
     confidence: dict
     nats: np.ndarray
     last_nats: np.ndarray
@@ -48,7 +50,13 @@ class ExitTrace:
             },
             **{
                 name: getattr(self, name)[rows]
-                for name in ("last_token", "last_nats", "made", "step")
+                for name in (
+                    "last_token",
+                    "light_token",
+                    "last_nats",
+                    "made",
+                    "step",
+                )
             },
         )
 
@@ -59,6 +67,18 @@ class ExitTrace:
     def right(self):
         """Boolean `(E, N, T)`: the full model says the same."""
         return self.token == self.last_token
+
+    def rights(self, head="full"):
+        """`right`, and at the end that of tokens which leave nowhere.
+
+        Args:
+            head: As in `ExitSpec`.
+
+        Returns:
+            Boolean `(E + 1, N, T)`.
+        """
+        last = self.light_token if head == "light" else self.last_token
+        return np.concatenate([self.right, (last == self.last_token)[None]])
 
     def shares(self, total=None):
         """Share of the text that is made before each token, float32 `(N, T)`.
@@ -97,6 +117,7 @@ def trace_rows(
         depth=model.config.layers,
         token=said["token"],
         last_token=said["last_token"],
+        light_token=said["light_token"],
         confidence={name: said[name] for name in CONFIDENCES},
         nats=said["nats"],
         last_nats=said["last_nats"],

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfshrink.backend import by_xla
 from tfshrink.fusion import fuse
 from tfshrink.ops import attention
 from tfshrink.ops import rotary
@@ -325,6 +326,8 @@ def _gather(x, slots):
 def _scatter(x, new, slots):
     """`(B, H_kv, S, D)` with `(B, H_kv, T, D)` at slots `(B, T)`."""
     batch, heads, count, width = new.shape
+    if by_xla() and batch == count == 1:  # a scatter is a loop there
+        return ops.slice_update(x, (0, 0, slots[0, 0], 0), new)
     rows, columns, _ = np.indices((batch, heads, count), "int32")
     slots = ops.broadcast_to(slots[:, None], rows.shape)
     places = ops.stack([rows, columns, slots], axis=-1)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfshrink.backend import by_xla
 from tfshrink.ops import attention
 
 
@@ -87,9 +88,10 @@ class ExactKV:
     def _write(self, cached, new, column):
         new = ops.cast(ops.transpose(new, (0, 2, 1, 3)), self.dtype)
         batch, heads, length, width = new.shape
-        if length > 1 or batch is None:
+        if length > 1 or batch is None or by_xla():
             return ops.slice_update(cached, (0, 0, column, 0), new)
-        # A scatter writes in place, where TensorFlow copies for a slice.
+        # A scatter writes in place, where TensorFlow copies for a slice; XLA
+        # writes slices in place, and scatters in a loop.
         rows = np.indices((batch, heads), "int32").reshape(2, -1)
         column = ops.broadcast_to(ops.cast(column, "int32"), rows[0].shape)
         return ops.scatter_update(

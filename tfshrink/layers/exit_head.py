@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfshrink.backend import multiply_rows
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.layers.block import Block
 from tfshrink.layers.exit_config import ExitConfig
@@ -43,6 +44,7 @@ class ExitHead(keras.layers.Layer):
             exits = ExitConfig.from_json(exits)
         self.config = config
         self.exits = exits
+        self.turned = False  # `translate` stands the other way round
 
     def build(self, input_shape):
         config, policy = self.config, self.dtype_policy
@@ -80,8 +82,9 @@ class ExitHead(keras.layers.Layer):
             own = caches and caches[index]
             x, state = block(x, None, rotation, cache=own)
             states.append(state)
-        hidden = ops.matmul(self.norm(x), self._cast(self.translate))
-        return hidden, states
+        x, translate = self.norm(x), self._cast(self.translate)
+        multiply = multiply_rows if self.turned else ops.matmul
+        return multiply(x, translate), states
 
     def sure(self, hidden):
         """Logit `(...)` that the exit's token is the full model's, float32.
@@ -89,10 +92,10 @@ class ExitHead(keras.layers.Layer):
         Args:
             hidden: `(..., C)`, of a call.
         """
-        inner = ops.matmul(hidden, self._cast(self.narrow))
-        inner = ops.relu(inner + self._cast(self.narrow_bias))
-        out = ops.matmul(inner, self._cast(self.judge))
-        return ops.cast(out + self._cast(self.judge_bias), "float32")[..., 0]
+        inner = ops.matmul(_wide(hidden), _wide(self.narrow))
+        inner = ops.relu(inner + _wide(self.narrow_bias))
+        out = ops.matmul(inner, _wide(self.judge))
+        return (out + _wide(self.judge_bias))[..., 0]
 
     def _cast(self, variable):
         return ops.cast(variable, self.compute_dtype)
@@ -103,3 +106,7 @@ class ExitHead(keras.layers.Layer):
             "config": self.config.to_json(),
             "exits": self.exits.to_json(),
         }
+
+
+def _wide(x):
+    return ops.cast(x, "float32")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfshrink.backend import multiply
+from tfshrink.backend import multiply_rows
 
 
 class LightHead(keras.layers.Layer):
@@ -36,9 +36,11 @@ class LightHead(keras.layers.Layer):
         self.up = self.add_weight(name="up", shape=(self.vocabulary, self.rank))
 
     def call(self, hidden):
-        narrow = ops.matmul(hidden, ops.cast(self.down, hidden.dtype))
+        # In float32: XLA has no fast bfloat16 product for a row like this.
+        down = ops.cast(ops.cast(self.down, hidden.dtype), "float32")
+        narrow = ops.matmul(ops.cast(hidden, "float32"), down)
         up = ops.cast(self.up, hidden.dtype)
-        return multiply(narrow, up, transpose_b=True)
+        return multiply_rows(ops.cast(narrow, hidden.dtype), up)
 
     def fit(self, kernel, hidden):
         """Sets the factors to the nearest ones on given hidden states.
@@ -85,10 +87,12 @@ def candidate_logits(light, kernel, hidden, count):
         `(logits, tokens)`: float32 and int32 `(B, K)`, the likeliest first.
     """
     if light is None:
-        logits = multiply(hidden, kernel, transpose_b=True)
+        logits = multiply_rows(hidden, kernel)
         logits, tokens = ops.top_k(ops.cast(logits, "float32"), count)
         return logits, ops.cast(tokens, "int32")
-    _, proposed = ops.top_k(light(hidden), count, sorted=False)
+    # In float32: XLA sorts a whole row of bfloat16 on a CPU, 40 times as slow.
+    light_logits = ops.cast(light(hidden), "float32")
+    _, proposed = ops.top_k(light_logits, count, sorted=False)
     rows = ops.take(kernel, proposed, axis=0)  # (B, K, C)
     exact = ops.sum(
         ops.cast(rows, "float32") * ops.cast(hidden, "float32")[:, None], -1

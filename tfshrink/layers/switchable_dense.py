@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from tfshrink.backend import multiply
+from tfshrink.backend import multiply_rows
 from tfshrink.layers.adapter_bank import AdapterBank
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.layers.removal import split
@@ -57,6 +58,7 @@ class SwitchableDense(keras.layers.Layer):
         self.adapters = None
         self.tap = None  # called with the input while calibrating
         self.resolved = False  # its kernel is in force as it is
+        self.turned = False  # that kernel is `(units, inputs)`
         self.fold = None  # factors its kernel's rows carry (`models.folds`)
 
     def build(self, input_shape):
@@ -174,7 +176,8 @@ def project(layers, x, bits=None):
 
 def _alone(layer, x, bits, pruned):
     """Kernel, and the adapter beside it."""
-    out = ops.matmul(x, layer.kernel_at(bits, pruned=pruned))
+    kernel = layer.kernel_at(bits, pruned=pruned)
+    out = multiply_rows(x, kernel) if layer.turned else ops.matmul(x, kernel)
     return (
         out + layer.adapters(x, bits) if layer.has_side_adapter(bits) else out
     )

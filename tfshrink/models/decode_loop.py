@@ -2,13 +2,14 @@
 
 from keras import ops
 
+from tfshrink.backend import kept_in_loop
 from tfshrink.models.effective_weights import weights_in_force
 from tfshrink.models.walk import EMPTY
 
 PREFILL = 256  # tokens read at once: all scores of a long prompt are gigabytes
 
 
-def prefill(walk, weights, bits, tokens, pad, cache):
+def prefill(walk, weights, bits, tokens, pad, cache, *, turned=False):
     """Fills the cache with the beginnings of the prompts.
 
     Args:
@@ -19,6 +20,7 @@ def prefill(walk, weights, bits, tokens, pad, cache):
             `chunk` or below it.
         pad: int32 `(B,)`: leading columns that are padding.
         cache: Of the walk.
+        turned: Whether the weights' kernels are, see `EffectiveWeights`.
 
     Returns:
         The new cache.
@@ -33,7 +35,7 @@ def prefill(walk, weights, bits, tokens, pad, cache):
         own = ops.slice(tokens, (0, start), (tokens.shape[0], chunk))
         return index + 1, walk.read(own, cache, start, pad, bits)
 
-    with weights_in_force(walk.model, weights):
+    with weights_in_force(walk.model, weights, turned=turned):
         start = ops.convert_to_tensor(0, "int32")
         if chunk == count:
             return run(start, cache)[1]
@@ -43,7 +45,18 @@ def prefill(walk, weights, bits, tokens, pad, cache):
     return cache
 
 
-def decode(walk, weights, bits, pad, settings, count, state, length):
+def decode(
+    walk,
+    weights,
+    bits,
+    pad,
+    settings,
+    count,
+    state,
+    *,
+    length,
+    turned=False,
+):
     """Makes new tokens, until all sequences have stopped or `count` is made.
 
     A cache that enters or leaves a compiled function is copied; therefore
@@ -61,6 +74,7 @@ def decode(walk, weights, bits, pad, settings, count, state, length):
             `step`, tokens made so far; `token` `(B,)`, made but not in the
             cache yet; `seen` `(B, V)`, tokens that occurred; `done` `(B,)`.
         length: Width of the returned arrays.
+        turned: As in `prefill`.
 
     Returns:
         `(new, depth, state)`: int32 `(B, length)`, the tokens and the blocks
@@ -74,18 +88,19 @@ def decode(walk, weights, bits, pad, settings, count, state, length):
         return ops.logical_and(index < count, ~ops.all(state["done"]))
 
     def step(index, new, depth, state):
-        *made, columns, state = walk.round(
-            bits, pad, settings, count - index, state
-        )
+        own = kept_in_loop(weights, index)
+        with weights_in_force(walk.model, own, turned=turned):
+            *made, columns, state = walk.round(
+                bits, pad, settings, count - index, state
+            )
         new, depth = (
             ops.slice_update(whole, (0, index), own)
             for whole, own in zip((new, depth), made, strict=True)
         )
         return index + columns, new, depth, state
 
-    with weights_in_force(walk.model, weights):
-        start = ops.convert_to_tensor(0, "int32")
-        _, new, depth, state = ops.while_loop(
-            more, step, (start, new, depth, state)
-        )
+    start = ops.convert_to_tensor(0, "int32")
+    _, new, depth, state = ops.while_loop(
+        more, step, (start, new, depth, state)
+    )
     return new[:, :length], depth[:, :length], state

@@ -7,6 +7,7 @@ import functools
 import keras
 from keras import ops
 
+from tfshrink.backend import multiply_rows
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
 from tfshrink.layer_groups import block_name
@@ -345,12 +346,13 @@ class Decoder(keras.Model):
         kernel, own = self.head.kernel, self._outer_bits(bits, -1)
         if own is not None and self.head.quantizer is not None:
             kernel = self.head.quantizer(kernel, own)
-        return ops.transpose(ops.cast(kernel, self.compute_dtype))
+        kernel = ops.cast(kernel, self.compute_dtype)
+        return kernel if self.head.turned else ops.transpose(kernel)
 
     def logits(self, hidden, bits=None):
         """Logits `(..., V)` in float32 of hidden states `(..., C)`."""
-        kernel = ops.transpose(self.head_kernel(bits))
-        return ops.cast(ops.matmul(hidden, kernel), "float32")
+        out = multiply_rows(hidden, self.head_kernel(bits))
+        return ops.cast(out, "float32")
 
     @property
     def exit_variables(self):

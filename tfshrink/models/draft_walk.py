@@ -7,6 +7,7 @@ from tfshrink.models.segments import among
 from tfshrink.models.walk import after
 from tfshrink.models.walk import chosen
 from tfshrink.models.walk import EMPTY
+from tfshrink.models.walk import in_window
 from tfshrink.models.walk import Walk
 
 
@@ -72,21 +73,15 @@ class DraftWalk(Walk):
         )
 
         def rest(width):
-            def run():
-                own, _, hidden = self.segments.run(
-                    1, cache, states[:, :width], state["column"], pad, bits
-                )
-                logits = self.model.logits(hidden, bits)
-                extra = self.width - width
-                logits = ops.pad(logits, [(0, 0), (0, extra), (0, 0)])
-                return own["blocks"], logits
+            own, _, hidden = self.segments.run(
+                1, cache, states[:, :width], state["column"], pad, bits
+            )
+            logits = self.model.logits(hidden, bits)
+            extra = self.width - width
+            logits = ops.pad(logits, [(0, 0), (0, extra), (0, 0)])
+            return own["blocks"], logits
 
-            return run
-
-        if self.width == 1:
-            blocks, logits = rest(1)()
-        else:
-            blocks, logits = ops.cond(made == 1, rest(1), rest(self.width))
+        blocks, logits = in_window(made, self.width, rest)
         cache = {**cache, "blocks": blocks}
         return self._confirm(cache, logits, drafts, made, settings, state)
 

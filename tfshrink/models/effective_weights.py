@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+from keras import ops
 from keras.src.backend.common import stateless_scope
 
 from tfshrink import backend
@@ -21,6 +22,8 @@ class EffectiveWeights:
 
     Args:
         model: A built `Decoder`. Its weights are read anew in every call.
+        turned: Whether kernels are `(units, inputs)`, as `multiply_rows`
+            wants them.
 
     Call arguments:
         bits: As `Decoder` takes them.
@@ -31,8 +34,9 @@ class EffectiveWeights:
         `bits` gives.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, *, turned=False):
         self.model = model
+        self.turned = turned
         self._block = backend.Compiled(self._of_first_block)
         self._outer = backend.Compiled(self._of_outer, model.variables)
 
@@ -55,28 +59,36 @@ class EffectiveWeights:
 
     def _of_exits(self):
         """Matrices of the exits, which have no bits, in the compute type."""
-        dtype = self.model.compute_dtype
-        return {
-            variable.path: keras.ops.cast(variable, dtype)
-            for variable in self.model.exit_variables
-            if len(variable.shape) == 2 and dtype != variable.dtype
-        }
+        dtype, found = self.model.compute_dtype, {}
+        kernels = {id(x) for x in _turned_of_exits(self.model)}
+        for variable in self.model.exit_variables:
+            turned = self.turned and id(variable) in kernels
+            if len(variable.shape) == 2 and (turned or dtype != variable.dtype):
+                value = ops.cast(variable, dtype)
+                found[variable.path] = ops.transpose(value) if turned else value
+        return found
 
     def _of_first_block(self, values, bits):
         first = self.model.blocks[0]
         with variables_as(zip(first.variables, values, strict=True)):
             groups = first.groups().values()
             return [
-                resolved_values(layer, None if bits is None else bits[index])
+                self._resolved(layer, None if bits is None else bits[index])
                 for index, members in enumerate(groups)
                 for layer in members
             ]
 
     def _of_outer(self, bits):
         return [
-            resolved_values(layer, None if bits is None else bits[index])
+            self._resolved(layer, None if bits is None else bits[index])
             for index, layer in enumerate(self._outer_layers())
         ]
+
+    def _resolved(self, layer, bits):
+        values = resolved_values(layer, bits)
+        if self.turned and not hasattr(layer, "table"):
+            values[0] = ops.transpose(values[0])
+        return values
 
     def _outer_layers(self):
         """Embedding and head, each a group of its own where not tied."""
@@ -95,10 +107,15 @@ def bits_beside(model, bits):
 
 
 @contextlib.contextmanager
-def weights_in_force(model, weights):
+def weights_in_force(model, weights, *, turned=False):
     """Lets the tensors of `EffectiveWeights` stand for the variables.
 
     With `MEMORY` among them the blocks attend to it.
+
+    Args:
+        model: Built `Decoder`.
+        weights: Dict of variable paths to tensors.
+        turned: As in `EffectiveWeights`.
     """
     pairs = [
         (variable, weights[variable.path])
@@ -109,20 +126,51 @@ def weights_in_force(model, weights):
     memory = contextlib.nullcontext()
     if MEMORY in weights:
         memory = model.remembering(weights[MEMORY])
-    with variables_as(pairs), as_resolved(layers if pairs else []), memory:
-        yield
+    inner = as_turned(model, layers) if turned else contextlib.nullcontext()
+    with variables_as(pairs), as_resolved(layers if pairs else []), inner:
+        with memory:
+            yield
 
 
 @contextlib.contextmanager
 def as_resolved(layers):
     """Layers take what stands for their weights as it is."""
+    with _set("resolved", layers):
+        yield
+
+
+@contextlib.contextmanager
+def as_turned(model, layers):
+    """Kernels of layers, and of a model's exits, are `(units, inputs)`."""
+    own = [*layers, *model.exit_heads, *_dense_of_exits(model)]
+    with _set("turned", [x for x in own if hasattr(x, "turned")]):
+        yield
+
+
+@contextlib.contextmanager
+def _set(name, layers):
     for layer in layers:
-        layer.resolved = True
+        setattr(layer, name, True)
     try:
         yield
     finally:
         for layer in layers:
-            layer.resolved = False
+            setattr(layer, name, False)
+
+
+def _dense_of_exits(model):
+    return [
+        layer
+        for head in model.exit_heads
+        for block in head.inner
+        for layer in _members(block)
+    ]
+
+
+def _turned_of_exits(model):
+    """Kernels of exits that `as_turned` expects the other way round."""
+    kernels = [layer.kernel for layer in _dense_of_exits(model)]
+    return kernels + [head.translate for head in model.exit_heads]
 
 
 @contextlib.contextmanager
@@ -151,7 +199,7 @@ def resolved_values(layer, bits):
     delta = layer.adapters.delta(bits) if side else None
     values = [layer.kernel_at(bits, delta, pruned)]
     if layer.bias is not None:
-        values.append(keras.ops.cast(layer.bias, layer.compute_dtype))
+        values.append(ops.cast(layer.bias, layer.compute_dtype))
     if removed is None or not layer.parts:
         return values
     return [without(value, layer.parts, removed) for value in values]

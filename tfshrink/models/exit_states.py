@@ -66,7 +66,8 @@ class ExitStates:
             follows: one float32 for each of `confidence.CONFIDENCES`; `token`,
             int32, the likeliest candidate; `nats`, float32, surprise at the
             next token of the text, through the full head. Of the last layer,
-            `(N, T - 1)`: `last_token` and `last_nats`.
+            `(N, T - 1)`: `last_token`, `last_nats`, and `light_token`, which
+            the light head makes of it.
         """
         parts = []
         for own, beside, count in _parts(rows, sources):
@@ -119,20 +120,24 @@ class ExitStates:
         stacked = {
             name: ops.stack([own[name] for own in exits]) for name in exits[0]
         }
-        return {**stacked, "last_token": last_token, "last_nats": last_nats}
+        last = {"last_token": last_token, "last_nats": last_nats}
+        light = self._proposed(found["final"], kernel)[1][..., 0]
+        return {**stacked, **last, "light_token": light}
 
     def _judged(self, head, hidden, pair, kernel):
         """Confidences and token of one exit, each `(B, T)`."""
-        light, count = self.model.light_head, self.model.exits.candidates
-
-        def row(x):
-            return candidate_logits(light, kernel, x, count)
-
-        logits, tokens = ops.map(row, hidden)
+        logits, tokens = self._proposed(hidden, kernel)
         found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
         found["classifier"] = ops.sigmoid(head.sure(hidden))
         found["cosine"] = confidence.state_cosine(*pair)
         return {**found, "token": tokens[..., 0]}
+
+    def _proposed(self, hidden, kernel):
+        """Logits and tokens `(B, T, K)` of candidates."""
+        light, count = self.model.light_head, self.model.exits.candidates
+        return ops.map(
+            lambda row: candidate_logits(light, kernel, row, count), hidden
+        )
 
 
 def _read(hidden, kernel, targets):

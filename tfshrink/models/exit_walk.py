@@ -6,6 +6,7 @@ from keras import ops
 
 from tfshrink.models.segments import among
 from tfshrink.models.segments import NEVER
+from tfshrink.models.walk import in_window
 from tfshrink.models.walk import Walk
 
 
@@ -170,26 +171,21 @@ class ExitWalk(Walk):
         own = {name: carry[name] for name in ("blocks", "exits")}
 
         def window(width):
-            def run():
-                x = carry["waiting"][index][:, :width]
-                new, *states = self.segments.run(
-                    index + 1, own, x, start, walk.pad, walk.bits
-                )
-                extra = [(0, 0), (0, self.spec.pending - width), (0, 0)]
-                return new, *(ops.pad(x, extra) for x in states)
+            x = carry["waiting"][index][:, :width]
+            new, *states = self.segments.run(
+                index + 1, own, x, start, walk.pad, walk.bits
+            )
+            extra = [(0, 0), (0, self.spec.pending - width), (0, 0)]
+            return new, *(ops.pad(x, extra) for x in states)
 
-            return run
-
-        if self.spec.missing != "lazy" or self.spec.pending == 1:
-            new, states, hidden = window(1)()
+        if self.spec.missing != "lazy":
+            new, states, hidden = window(1)
         elif self.segments.codecs is not None:
             new, states, hidden = self._one_by_one(
                 index, own, carry, start, count, walk
             )
         else:
-            new, states, hidden = ops.cond(
-                count == 1, window(1), window(self.spec.pending)
-            )
+            new, states, hidden = in_window(count, self.spec.pending, window)
         whole = list(carry["whole"])
         whole[index] = walk.column + 1
         carry = {**carry, **new, "whole": whole}
@@ -198,7 +194,7 @@ class ExitWalk(Walk):
             return self._at_exit(
                 index + 1, carry, states, start, (earlier, *last), walk
             )
-        logits = self.model.logits(last[1], walk.bits)
+        logits = self.segments.last_logits(last[1], walk.bits)
         full = carry["depth"] == 0
         carry["logits"] = ops.where(full[:, None], logits, carry["logits"])
         layers = self.model.config.layers

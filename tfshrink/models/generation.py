@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfshrink.backend import Compiled
+from tfshrink.backend import on_cpu
 from tfshrink.errors import UserError
 from tfshrink.models import decode_loop
 from tfshrink.models import prompts as prompts_lib
@@ -21,6 +22,7 @@ from tfshrink.models.walk import EMPTY
 
 _BUCKET = 64  # columns: cache lengths are multiples of it
 _STREAM = 4  # tokens a call while streaming
+SINGLE = 1  # sequences, at most, that XLA decodes on a CPU
 
 
 class Generator:
@@ -75,18 +77,10 @@ class Generator:
         self.cache_length = cache_length
         self.chunk = chunk
         self.walk = walk_of(model, exits, codecs)
-        variables = model.variables
-        self.prepare = EffectiveWeights(model)
         self.remember = None
         if model.config.encoder_layers:
-            self.remember = Compiled(model.remember, variables)
-        self.prefill = Compiled(
-            functools.partial(decode_loop.prefill, self.walk), variables
-        )
-        self.decode = Compiled(
-            functools.partial(decode_loop.decode, self.walk, length=chunk),
-            variables,
-        )
+            self.remember = Compiled(model.remember, model.variables)
+        self.compiled = {}  # `_Programs`, by whether XLA makes them on a CPU
 
     @property
     def codecs(self):
@@ -190,11 +184,12 @@ class Generator:
         # What the loop takes are tensors: a Python number would retrace.
         settings, tokens, pad = _tensors((settings, tokens, pad))
         memory = self._memory(sources, len(prompts), bits)
-        weights = {**self.prepare(bits), **memory}
+        programs = self._programs(len(prompts))
+        weights = {**programs.prepare(bits), **memory}
         bits = bits_beside(self.model, bits)
         cache = self.walk.create(len(prompts), length)
         if width:
-            cache = self.prefill(weights, bits, tokens, pad, cache)
+            cache = programs.prefill(weights, bits, tokens, pad, cache)
         seen = prompts_lib.seen_mask(prompts, config.vocabulary)
         state = {
             "cache": cache,
@@ -211,7 +206,7 @@ class Generator:
         del cache  # its copies come and go with `state`
         for start in range(0, max_new_tokens, chunk):
             count = min(max_new_tokens - start, chunk)
-            new, depth, state = self.decode(
+            new, depth, state = programs.decode(
                 weights, bits, pad, settings, _tensors(np.int32(count)), state
             )
             yield tuple(
@@ -219,6 +214,13 @@ class Generator:
             )
             if ops.convert_to_numpy(state["done"]).all():
                 return
+
+    def _programs(self, batch):
+        """What is compiled for batches like one of so many sequences."""
+        few = on_cpu() and batch <= SINGLE
+        if few not in self.compiled:
+            self.compiled[few] = _Programs(self.walk, self.chunk, few)
+        return self.compiled[few]
 
     def _prompt_columns(self, longest, new):
         """Columns for prompts: a bucket, or what a given cache leaves."""
@@ -272,6 +274,34 @@ class Generator:
                 f"switchable layer groups. Received: {len(self.bits)}"
             )
         return _tensors(np.asarray(self.bits, "int32"))
+
+
+class _Programs:
+    """The compiled functions of a generator.
+
+    XLA decodes few sequences on a CPU 1.5 to 2 times as fast as TensorFlow
+    (docs/measurements.md) and takes long prompts more slowly.
+
+    Args:
+        walk: `Walk`.
+        chunk: Most tokens that one call of `decode` makes.
+        xla: Whether XLA makes `decode` on a CPU.
+    """
+
+    def __init__(self, walk, chunk, xla):
+        model = walk.model
+        self.prepare = EffectiveWeights(model, turned=xla)
+        self.prefill = Compiled(
+            functools.partial(decode_loop.prefill, walk, turned=xla),
+            model.variables,
+        )
+        self.decode = Compiled(
+            functools.partial(
+                decode_loop.decode, walk, length=chunk, turned=xla
+            ),
+            model.variables,
+            xla=xla,
+        )
 
 
 def walk_of(model, exits=None, codecs=None):

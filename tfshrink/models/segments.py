@@ -46,6 +46,11 @@ class Segments:
                 "bin/train --style=early_exit"
             )
         layers = spec.layers_of(model.exits.layers)
+        if spec.head == "light" and model.light_head is None:
+            raise UserError(
+                "`exit` head=light needs a model with a light head. Received: "
+                f"{model.config.name}, trained with exit_rank=0"
+            )
         self.learned = ExitPolicy.of_spec(spec)
         if self.learned is not None:
             self.learned.check(layers)
@@ -229,6 +234,19 @@ class Segments:
             gap = confidence.margin(proposed[0])
             leaves = ops.logical_and(leaves, gap >= policy["margin"])
         return leaves, propose
+
+    def last_logits(self, hidden, bits):
+        """Logits `(B, V)` behind all blocks, of `hidden` `(B, C)`."""
+        model = self.model
+        if self.spec.head == "full":
+            return model.logits(hidden, bits)
+        found = candidate_logits(
+            model.light_head,
+            model.head_kernel(bits),
+            hidden,
+            model.exits.candidates,
+        )
+        return among(*found, model.config.vocabulary)
 
     def propagated(self, exit_index, cache, state, column, pad, bits):
         """Keys and values of deeper blocks from the state of an exit.

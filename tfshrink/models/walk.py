@@ -55,6 +55,29 @@ class Walk:
         return *(x[:, None] for x in made), 1, state
 
 
+def in_window(count, most, run):
+    """What `run` gives for at least `count` tokens: 1, 2, 4, ... or `most`.
+
+    Args:
+        count: Integer scalar, from 1 to `most`.
+        most: Integer.
+        run: Function of a number of tokens to tensors of one shape.
+    """
+    widths = [1]
+    while widths[-1] < most:
+        widths.append(min(2 * widths[-1], most))
+
+    def choose(first):
+        width = widths[first]
+        if width == most:
+            return run(width)
+        return ops.cond(
+            count <= width, lambda: run(width), lambda: choose(first + 1)
+        )
+
+    return choose(0)
+
+
 def chosen(logits, state, settings):
     """The next token of each sequence: int32 `(B,)`.
 

@@ -114,7 +114,9 @@ def fit_exits(model, settings, plans, text, codecs=None, own=None):
         [_hidden(runner, batch, bits) for batch in batches], axis=1
     )  # (exits, tokens, C)
     if model.light_head is not None:
-        model.light_head.fit(kernel, hidden.reshape(-1, width))
+        last = np.concatenate([_last(runner, own, bits) for own in batches])
+        read = np.concatenate([hidden.reshape(-1, width), last])
+        model.light_head.fit(kernel, read)
     if own is not None:
         batches = [own]
         hidden = _hidden(runner, own, bits)
@@ -139,6 +141,13 @@ def _hidden(runner, batch, bits):
     rows, sources = batch["tokens"][:, :-1], _sources(batch)
     found = [x["hidden"] for x in runner.states(rows, bits, sources)]
     return np.concatenate(found, axis=1)[:, batch["mask"][:, 1:] > 0]
+
+
+def _last(runner, batch, bits):
+    """What the head reads behind all blocks `(tokens, C)`, the same."""
+    rows, sources = batch["tokens"][:, :-1], _sources(batch)
+    found = [x["final"] for x in runner.states(rows, bits, sources)]
+    return np.concatenate(found)[batch["mask"][:, 1:] > 0]
 
 
 def _said(runner, batch, bits):
