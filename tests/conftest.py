@@ -1,5 +1,6 @@
 """What every test run needs before anything heavy is imported."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -11,6 +12,20 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # A test never talks to the hub: what it needs is local or fails clearly.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Minutes each; a worker takes whole files, in this order, then all others.
+LONGEST = (
+    "tests/jax_backend_test",
+    "tests/benchmarks_test",
+    "tests/training/command_test",
+    "tests/training/scratch_test",
+    "tests/search/commands_test",
+    "tests/training/devices_test",
+    "tests/training/",
+    "tests/search/",
+    "tests/evaluation/",
+    "tests/deploy/",
+)
 
 
 class _WithoutTensorFlow:
@@ -36,8 +51,19 @@ if os.environ.get("TFSHRINK_BLOCK_TENSORFLOW"):
 
 
 def pytest_collection_modifyitems(items):
-    """The file that takes longest begins first: others fill the time beside."""
-    items.sort(key=lambda item: "jax_backend_test" not in item.nodeid)
+    """What takes longest begins first: small files fill the time at the end."""
+
+    def place(item):
+        own = (i for i, name in enumerate(LONGEST) if name in item.nodeid)
+        return next(own, len(LONGEST))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """Libraries stay: no search for garbage need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):

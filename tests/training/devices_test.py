@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import parameterized
 
+from tests import compiled
 from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
@@ -90,7 +91,7 @@ def run(script, devices=1, **environment):
         text=True,
         cwd=Path(__file__).parents[2],
         env={
-            **os.environ,
+            **compiled.environment(),
             "PYTHONPATH": ".",
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"{flags} {own}" if not ON_TENSORFLOW else "",

@@ -35,9 +35,12 @@ def _search(grouped, importance, bits, *, axis):
     base = peak_scale(grouped, bits, axis)
     # The best step at 2 bits is near 0.6 of the peak's, at 8 bits near 1.
     lowest = ops.where(bits < 3, 0.3, ops.where(bits < 5, 0.5, 0.8))
-    best, least = base, ops.full_like(base, 3e38)
-    for part in np.linspace(0.0, 1.0, CANDIDATES, dtype="float32"):
-        scale = base * (lowest + (1.0 - lowest) * part)
+    parts = np.linspace(0.0, 1.0, CANDIDATES, dtype="float32")
+    parts = ops.convert_to_tensor(parts)
+
+    def tried(index, found):
+        best, least = found
+        scale = base * (lowest + (1.0 - lowest) * parts[index])
         if groups > 1:  # channel scales stay float32, as kernels hold them
             scale = quantize.round_bfloat16(scale)
         rounded = quantize.fake_quantize(
@@ -45,8 +48,11 @@ def _search(grouped, importance, bits, *, axis):
         )
         error = ops.sum(importance * (rounded - grouped) ** 2, axis=reduced)
         better = error < least
-        best, least = ops.where(better, scale, best), ops.minimum(error, least)
-    return best
+        return ops.where(better, scale, best), ops.minimum(error, least)
+
+    # A loop, not a chain: XLA compiles one candidate, in a fourth of the time.
+    start = (base, ops.full_like(base, 3e38))
+    return ops.fori_loop(0, CANDIDATES, tried, start)[0]
 
 
 @functools.cache
