@@ -26,6 +26,8 @@ MISSING = {
     "verify": "what leaves early is a draft; the full model confirms it",
 }
 SCHEDULES = ("decay", "dynamic", "fixed")
+GAIN = 0.05  # how far a token moves the thresholds of a target
+NEVER = -1e9  # logit of a token that no exit proposes
 # Name: (policy, where its values come from).
 PRESETS = {
     "balanced": (

@@ -66,7 +66,7 @@ class DecoderGraphs:
             tokens: T, at first.
             columns: S, at first.
         """
-        _Builder(self, Graph(self.file, name), tokens, columns).build()
+        Builder(self, Graph(self.file, name), tokens, columns).build()
 
     def add_head(self, name, tokens):
         """Adds the graph from `states` to the `logits` of each, both flat."""
@@ -74,11 +74,18 @@ class DecoderGraphs:
         width = self.config.width
         states = graph.input("states", (-tokens * width,))
         states = graph.reshape(states, (-1, width))
-        _Builder(self, graph, tokens, 0).head(states)
+        Builder(self, graph, tokens, 0).head(states)
 
 
-class _Builder:
-    """One graph while it is put together."""
+class Builder:
+    """One graph while it is put together.
+
+    Args:
+        graphs: `DecoderGraphs`, whose constants it shares.
+        graph: `Graph`, empty.
+        tokens: T, at first; more than one may change from call to call.
+        columns: S, at first.
+    """
 
     def __init__(self, graphs, graph, tokens, columns):
         self.graphs = graphs
@@ -87,42 +94,64 @@ class _Builder:
         self.tokens = tokens
         self.columns = columns
         self.many = tokens > 1
+        self.keys, self.values = [], []  # what is new of each block so far
         self._sums = {}
 
     def build(self):
-        graph, count = self.graph, self.tokens
+        """All blocks and the head."""
         decoder = self.graphs.decoder
-        varying = -count if self.many else count
+        x = self.read_tokens()
+        for index, block in enumerate(decoder.blocks):
+            x = self.block(x, block, index)
+        x = self.norm(x, decoder.final_norm)
+        if self.many:
+            self.flat_output("states", x)
+        self.head(self.first(x))
+        self.finish()
+
+    def read_tokens(self):
+        """Inputs of tokens and their positions; returns states `(T, C)`."""
+        graph, decoder = self.graph, self.graphs.decoder
+        varying = -self.tokens if self.many else self.tokens
         tokens = graph.input("tokens", (varying,), "int32")
+        positions = self.read_positions()
+        x = self.embed(tokens)
+        if decoder.positions is not None:
+            x = graph.add(x, graph.gather(decoder.positions, positions))
+        return x
+
+    def read_positions(self):
+        """The input of positions, which attention is then ready for."""
+        graph, cache = self.graph, self.graphs.cache
+        varying = -self.tokens if self.many else self.tokens
         positions = graph.input("positions", (varying,), "int32")
-        own, cache = (
-            (graph, self.config, count, self.columns),
-            self.graphs.cache,
-        )
+        own = graph, self.config, self.tokens, self.columns
         attention = AttentionGraph(*own)
         if cache is not None:
             attention = CodedAttentionGraph(*own, cache)
         self.attend = attention.reading(positions)
-        x = self.embed(tokens)
-        if decoder.positions is not None:
-            x = graph.add(x, graph.gather(decoder.positions, positions))
-        keys, values = [], []
-        for index, block in enumerate(decoder.blocks):
-            x, key, value = self.block(x, block, index)
-            keys.append(key)
-            values.append(value)
-        x = self.norm(x, decoder.final_norm)
-        if self.many:
-            self.flat_output("states", x)
-            x = graph.slice(x, (0, 0), (1, self.config.width))
-        self.head(x)
-        self.flat_output("new_keys", graph.concatenate(keys, 0))
-        self.flat_output("new_values", graph.concatenate(values, 0))
+        return positions
+
+    def first(self, x):
+        """The first row `(1, C)` of states: the newest token's."""
+        if not self.many:
+            return x
+        return self.graph.slice(x, (0, 0), (1, self.config.width))
+
+    def finish(self):
+        """Outputs of all blocks' new keys and values."""
+        for name, parts in (
+            ("new_keys", self.keys),
+            ("new_values", self.values),
+        ):
+            whole = parts[0]
+            if len(parts) > 1:
+                whole = self.graph.concatenate(parts, 0)
+            self.flat_output(name, whole)
 
     def head(self, x):
         """Logits of states, as an output."""
-        decoder = self.graphs.decoder
-        head = decoder.embedding if decoder.head is None else decoder.head
+        head = self.graphs.decoder.head_table
         self.flat_output("logits", self.dense(x, "head", [head]))
 
     def flat_output(self, name, x):
@@ -133,7 +162,11 @@ class _Builder:
         """Rows of the embedding `(T, C)`."""
         decoder = self.graphs.decoder
         key = "head" if decoder.head is None else "embedding"
-        found = self.graphs.shipped(key, [decoder.embedding])
+        return self.lookup(key, decoder.embedding, tokens)
+
+    def lookup(self, key, table, tokens):
+        """Rows `(T, C)` of a table `FrozenDense` at tokens `(T,)`."""
+        found = self.graphs.shipped(key, [table])
         if found.weight.scale is None:
             return self.graph.gather(self.graph.weight(found.weight), tokens)
         x = self.graph.lookup(tokens, found.weight)
@@ -231,21 +264,32 @@ class _Builder:
         ]
         return graph.concatenate(outputs, 1)
 
-    def block(self, x, block, index):
-        """A block; returns its output and the new keys and values."""
+    def block(self, x, block, name):
+        """A block, whose keys and values are those behind the last one's.
+
+        Args:
+            x: States `(T, C)`.
+            block: `FrozenBlock`.
+            name: What its weights are known by in all graphs.
+
+        Returns:
+            Its output `(T, C)`.
+        """
         graph = self.graph
         groups = block.groups
-        key = functools.partial("{}/{}".format, index)
+        key = functools.partial("{}/{}".format, name)
         hidden = self.norm(x, block.attention_norm)
         mixed = self.dense(hidden, key("attention_in"), groups["attention_in"])
-        mixed, keys, values = self.attend(mixed, block, index)
+        mixed, keys, values = self.attend(mixed, block, len(self.keys))
+        self.keys.append(keys)
+        self.values.append(values)
         out = self.dense(mixed, key("attention_out"), groups["attention_out"])
         x = graph.add(x, out)
         hidden = self.norm(x, block.mlp_norm)
         inner = self.dense(hidden, key("mlp_in"), groups["mlp_in"])
         inner = self.activate(inner)
         out = self.dense(inner, key("mlp_out"), groups["mlp_out"])
-        return graph.add(x, out), keys, values
+        return graph.add(x, out)
 
     def activate(self, inner):
         """The nonlinearity of the MLP, times its gate's partner."""
