@@ -62,7 +62,9 @@ def _exits(values):
     layers = ", ".join(map(str, spec.layers))
     return (
         f"\nA token of a text leaves behind block {layers} where the policy "
-        f"`{spec}` lets it. All else, this table too, is of the full model.\n"
+        f'`{spec}` lets it. "same through exits" counts those that left behind '
+        "the same block, with the same successor, as in Keras; all else in the "
+        "table is of the full model.\n"
     )
 
 
@@ -80,6 +82,8 @@ FORMATS = {
     "largest error": ".3f",
     "of": ".1f",
     "same next token": ".1%",
+    "blocks a token": ".1f",
+    "same through exits": ".1%",
     "tokens/s": ".1f",
     "seconds": ".1f",
 }

@@ -13,6 +13,7 @@ from keras import ops
 
 from tfshrink.deploy import artefact
 from tfshrink.deploy.card import model_card
+from tfshrink.deploy.exit_check import compare_exits
 from tfshrink.deploy.exported_exits import exits_to_export
 from tfshrink.deploy.formats import FORMATS
 from tfshrink.errors import unknown_choice
@@ -60,7 +61,8 @@ def export(
         exit: Exit policy (`ExitSpec.parse`) of a `workdir` with exits, by which
             tokens of a LiteRT file leave early; `None` runs all blocks.
         format: Names of `FORMATS`.
-        out: Folder to make. Default: saved_models/<model or run>-<plan>.
+        out: Folder to make. Default: saved_models/<model or run>-<plan>, the
+            exit policy behind it.
         overwrite: Replaces an earlier export there.
         data: Text on which files and simulation are compared.
 
@@ -80,7 +82,9 @@ def export(
             one.source.config, "workdir" if workdir else "model"
         )
         one = one if kv is None else _with_codec(one, KVSpec.parse(kv))
-        exits = exit and exits_to_export(exit, format, one)
+        exits = None
+        if exit is not None:
+            exits = exits_to_export(exit, format, one)
         makers[name] = one, FORMATS[name](one.plans, one.source.config, exits)
     folder = pathlib.Path(out or f"saved_models/{_name(one, exit)}")
     _check_target(folder, overwrite)
@@ -202,7 +206,7 @@ def _row(name, one, maker, folder, tokens):
     if name == "litert":  # sizes are predicted of what LiteRT holds
         ranks = adapter_ranks(one.precision)
         predicted = model_bytes(model.config, plan, ranks) / 1e6
-    return {
+    row = {
         "format": name,
         "status": "; ".join(["ok", *notes]),
         "MB": artefact.size(path) / 1e6,
@@ -213,6 +217,9 @@ def _row(name, one, maker, folder, tokens):
         "tokens/s": rate,
         "seconds": seconds,
     }
+    if maker.exits is not None:
+        row |= compare_exits(model, path, maker.exits, tokens, bits)
+    return row
 
 
 def _codecs(one, plan):

@@ -5,7 +5,7 @@ Axes as in `decoder_graph`; K candidates of an exit there are `count` here.
 
 import numpy as np
 
-from tfshrink.deploy.litert.decoder_graph import Builder
+from tfshrink.deploy.litert.builder import Builder
 from tfshrink.deploy.litert.graph import Graph
 from tfshrink.deploy.litert.packed_weight import quantized_weight
 
