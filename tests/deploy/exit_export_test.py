@@ -2,6 +2,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -150,6 +152,23 @@ class ExitExportTest(TestCase):
         again = list(runtime.tokens(longer, **settings))
         fresh = list(Runtime(self.folder).tokens(longer, **settings))
         self.assertEqual(again, fresh)
+
+    def test_running_it_needs_no_tensorflow(self):
+        code = (
+            "import sys\n"
+            "sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+            "from tfshrink.deploy.runtime import Runtime\n"
+            f"runtime = Runtime({str(self.folder)!r})\n"
+            "print(len(list(runtime.tokens([5], max_new_tokens=4))))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        self.assertBetween(int(done.stdout.split("\n")[0]), 1, 4)
 
     @parameterized.parameters(
         ({"exit": "classifier:.5:layers=2"}, "has exits behind: 1"),

@@ -1,20 +1,15 @@
 """A decoder cut at its exits, as LiteRT graphs.
 
-Axes as in `decoder_graph`; K candidates of an exit there are `count` here.
+Axes as in `decoder_graph`, but K: candidates of an exit.
 """
 
 import numpy as np
 
 from tfshrink.deploy.litert.builder import Builder
+from tfshrink.deploy.litert.exit_session import CANDIDATES
+from tfshrink.deploy.litert.exit_session import segment_name
 from tfshrink.deploy.litert.graph import Graph
 from tfshrink.deploy.litert.packed_weight import quantized_weight
-
-CANDIDATES = "candidates"
-
-
-def segment_name(index, many):
-    """Key of the signature of a segment, for one token or for several."""
-    return f"segment_{index}_many" if many else f"segment_{index}"
 
 
 class ExitGraphs:

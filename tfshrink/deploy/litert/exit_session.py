@@ -6,13 +6,18 @@ from tfshrink.deploy import exit_rule
 from tfshrink.deploy.litert.bound_graphs import BoundGraphs
 from tfshrink.deploy.litert.bound_graphs import heads_of
 from tfshrink.deploy.litert.exact_columns import ExactColumns
-from tfshrink.deploy.litert.exit_graph import CANDIDATES
-from tfshrink.deploy.litert.exit_graph import segment_name
 from tfshrink.deploy.litert.session import open_litert
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
 from tfshrink.exit_spec import NEVER
 from tfshrink.quiet import closed_stderr
+
+CANDIDATES = "candidates"
+
+
+def segment_name(index, many):
+    """Key of the signature of a segment, for one token or for several."""
+    return f"segment_{index}_many" if many else f"segment_{index}"
 
 
 class ExitSession:
