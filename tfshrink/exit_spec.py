@@ -27,6 +27,8 @@ MISSING = {
 }
 HEADS = ("full", "light")
 SCHEDULES = ("decay", "dynamic", "fixed")
+GAIN = 0.05  # how far a token moves the thresholds of a target
+NEVER = -1e9  # logit of a token that no exit proposes
 # Name: (policy, where its values come from).
 PRESETS = {
     "balanced": (

@@ -1,6 +1,7 @@
 """The model card of an export."""
 
 from tfshrink.evaluation.table import markdown_table
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 
 CARD = """# {name}, {plan}
@@ -18,7 +19,7 @@ for which both find the same likeliest successor.
 {bits}
 
 K/V cache: {cache}.
-
+{exits}
 Weights: {source}. Their licence is that of the model they come from.
 
 ```bash
@@ -48,8 +49,22 @@ def model_card(metadata, rows, tokens):
         table=markdown_table(rows, formats=FORMATS),
         tokens=tokens,
         cache=_cache(plan["kv"]),
+        exits=_exits(metadata.get("exit")),
         bits="\n".join(f"| {counts[b]} | {b} |" for b in sorted(counts)),
         source=", ".join(f"{key} {value}" for key, value in source.items()),
+    )
+
+
+def _exits(values):
+    if values is None:
+        return ""
+    spec = ExitSpec.from_json(values)
+    layers = ", ".join(map(str, spec.layers))
+    return (
+        f"\nA token of a text leaves behind block {layers} where the policy "
+        f'`{spec}` lets it. "same through exits" counts those that left behind '
+        "the same block, with the same successor, as in Keras; all else in the "
+        "table is of the full model.\n"
     )
 
 
@@ -67,6 +82,8 @@ FORMATS = {
     "largest error": ".3f",
     "of": ".1f",
     "same next token": ".1%",
+    "blocks a token": ".1f",
+    "same through exits": ".1%",
     "tokens/s": ".1f",
     "seconds": ".1f",
 }

@@ -13,6 +13,8 @@ from keras import ops
 
 from tfshrink.deploy import artefact
 from tfshrink.deploy.card import model_card
+from tfshrink.deploy.exit_check import compare_exits
+from tfshrink.deploy.exported_exits import exits_to_export
 from tfshrink.deploy.formats import FORMATS
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
@@ -40,6 +42,7 @@ def export(
     plan="4",
     group=64,
     kv=None,
+    exit=None,
     format=("litert",),
     out=None,
     overwrite=False,
@@ -55,8 +58,11 @@ def export(
         group: Inputs per scale at 4 bits and below, for a `model`.
         kv: Codec of the K/V cache (`KVSpec.parse`) in place of the plan's own;
             its rate is of 2,048 tokens, or the model's limit.
+        exit: Exit policy (`ExitSpec.parse`) of a `workdir` with exits, by which
+            tokens of a LiteRT file leave early; `None` runs all blocks.
         format: Names of `FORMATS`.
-        out: Folder to make. Default: saved_models/<model or run>-<plan>.
+        out: Folder to make. Default: saved_models/<model or run>-<plan>, the
+            exit policy behind it.
         overwrite: Replaces an earlier export there.
         data: Text on which files and simulation are compared.
 
@@ -76,8 +82,11 @@ def export(
             one.source.config, "workdir" if workdir else "model"
         )
         one = one if kv is None else _with_codec(one, KVSpec.parse(kv))
-        makers[name] = one, FORMATS[name](one.plans, one.source.config)
-    folder = pathlib.Path(out or f"saved_models/{_name(one)}")
+        exits = None
+        if exit is not None:
+            exits = exits_to_export(exit, format, one)
+        makers[name] = one, FORMATS[name](one.plans, one.source.config, exits)
+    folder = pathlib.Path(out or f"saved_models/{_name(one, exit)}")
     _check_target(folder, overwrite)
     tokens = _text(one.source, data, _compared(one.plans[0]))
     with _beside(folder) as hidden:
@@ -116,11 +125,12 @@ def _with_codec(one, spec):
     return dataclasses.replace(one, plans=plans)
 
 
-def _name(one):
+def _name(one, exit):
     parts = [pathlib.PurePath(one.name).name]
     for plan in one.plans:
         text = plan.name.removesuffix(".json")
         parts.append(pathlib.PurePath(text).name)
+    parts += [exit] if exit else []
     return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 
@@ -196,7 +206,7 @@ def _row(name, one, maker, folder, tokens):
     if name == "litert":  # sizes are predicted of what LiteRT holds
         ranks = adapter_ranks(one.precision)
         predicted = model_bytes(model.config, plan, ranks) / 1e6
-    return {
+    row = {
         "format": name,
         "status": "; ".join(["ok", *notes]),
         "MB": artefact.size(path) / 1e6,
@@ -207,6 +217,9 @@ def _row(name, one, maker, folder, tokens):
         "tokens/s": rate,
         "seconds": seconds,
     }
+    if maker.exits is not None:
+        row |= compare_exits(model, path, maker.exits, tokens, bits)
+    return row
 
 
 def _codecs(one, plan):
@@ -250,6 +263,7 @@ def _metadata(makers, folder):
         "plan": maker.plans[0].to_json(),
         "plan_hash": maker.plans[0].hash,
         "plans": [plan.to_json() for plan in maker.plans],
+        "exit": maker.exits and maker.exits.to_json(),
         "formats": formats,
         "special_tokens": {
             key: text for key, text in special.items() if isinstance(text, str)

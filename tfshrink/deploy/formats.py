@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from tfshrink.deploy.frozen import freeze
+from tfshrink.deploy.frozen_exits import freeze_exits
 from tfshrink.deploy.litert.coded_cache import CodedCache
 from tfshrink.deploy.litert.library import require_litert
 from tfshrink.deploy.litert.session import Session
@@ -24,6 +25,8 @@ class LiteRTFormat:
     Args:
         plans: `Plan`s that are asked for.
         config: `DecoderConfig` of the model.
+        exits: `ExitSpec` with its layers, by which tokens of a text leave
+            early; or `None`.
 
     Raises:
         UserError: the format cannot hold them.
@@ -32,7 +35,7 @@ class LiteRTFormat:
     file = "model.tflite"
     activations = 8
 
-    def __init__(self, plans, config):
+    def __init__(self, plans, config, exits=None):
         if len(plans) != 1:
             raise UserError(
                 "`--plan` must be one plan for --format=litert. "
@@ -41,6 +44,7 @@ class LiteRTFormat:
         check_litert(plans[0], config)
         require_litert()
         self.plans = plans
+        self.exits = exits
 
     def write(self, model, path, codecs=None):
         """Writes the file; returns what is to be said about it.
@@ -54,7 +58,10 @@ class LiteRTFormat:
         if codecs is not None:
             spec = KVSpec.from_json(self.plans[0].kv)
             cache = CodedCache(spec, codecs, model.config)
-        write_litert(frozen, path, cache)
+        exits = None
+        if self.exits is not None:
+            exits = freeze_exits(model, self.plans[0], self.exits.layers)
+        write_litert(frozen, path, cache, exits)
         return litert_notes(frozen)
 
     def run(self, model, path, tokens):
@@ -77,12 +84,13 @@ class SavedModelFormat:
     Args:
         plans: As for `LiteRTFormat`.
         config: The same.
+        exits: Of none (`exits_to_export`).
     """
 
     file = "saved_model"
     activations = 0
 
-    def __init__(self, plans, config):
+    def __init__(self, plans, config, exits=None):
         for plan in plans:
             for name in ("pruning", "kv", "exit"):
                 if getattr(plan, name):
@@ -97,6 +105,7 @@ class SavedModelFormat:
                     f"Received: {plans[0].name} and {plan.name}"
                 )
         self.plans = plans
+        self.exits = exits
 
     def write(self, model, path, codecs=None):
         """As `LiteRTFormat.write`; no plan of it has codecs."""

@@ -115,6 +115,11 @@ class FrozenDecoder:
     positions: np.ndarray | None
     final_norm: FrozenNorm
 
+    @property
+    def head_table(self):
+        """What the head multiplies with, `FrozenDense` `(V, C)`."""
+        return self.embedding if self.head is None else self.head
+
     def weights(self):
         """Name of each weight, its layer group first, to `FrozenDense`."""
         found = {}
@@ -143,15 +148,11 @@ def freeze(model, plan):
     bits = iter(plan.bits)
     rows = plan_tensor(model.config, plan)
     pruned = iter(rows[:, 2] if plan.pruning else (0,) * len(rows))
-    blocks = []
-    for block, (heads, channels) in zip(
-        model.blocks, kept_parts(model.config, plan), strict=True
-    ):
-        groups = {}
-        for name, members in block.groups().items():
-            own, parts = next(bits), next(pruned)
-            groups[name] = [_dense(member, own, parts) for member in members]
-        blocks.append(_kept(model.config, block, groups, heads, channels))
+    parts = kept_parts(model.config, plan)
+    blocks = [
+        freeze_block(model.config, block, bits, pruned, *kept)
+        for block, kept in zip(model.blocks, parts, strict=True)
+    ]
     embedding = _table(model.embedding, next(bits))
     head = None if model.head is None else _dense(model.head, next(bits))
     positions = model.positions
@@ -162,8 +163,29 @@ def freeze(model, plan):
         embedding=embedding,
         head=head,
         positions=positions and np.array(positions.table, "float32"),
-        final_norm=_norm(model.final_norm),
+        final_norm=freeze_norm(model.final_norm),
     )
+
+
+def freeze_block(config, block, bits, pruned, kv_heads, channels):
+    """Reads a block's weights.
+
+    Args:
+        config: `DecoderConfig`.
+        block: Built `Block`.
+        bits: Iterator of the bit-widths of its layer groups.
+        pruned: Iterator of how many of their weights are pruned.
+        kv_heads: Key/value heads that stay, the first.
+        channels: Channels of the MLP that stay.
+
+    Returns:
+        `FrozenBlock`.
+    """
+    groups = {}
+    for name, members in block.groups().items():
+        own, parts = next(bits), next(pruned)
+        groups[name] = [_dense(member, own, parts) for member in members]
+    return _kept(config, block, groups, kv_heads, channels)
 
 
 def _kept(config, block, groups, kv_heads, channels):
@@ -183,11 +205,12 @@ def _kept(config, block, groups, kv_heads, channels):
             member.first(inputs=channels) for member in groups["mlp_out"]
         ],
     }
-    norms = _norm(block.attention_norm), _norm(block.mlp_norm)
+    norms = freeze_norm(block.attention_norm), freeze_norm(block.mlp_norm)
     return FrozenBlock(*norms, groups, heads, kv_heads)
 
 
-def _norm(layer):
+def freeze_norm(layer):
+    """Reads a `Norm`; returns a `FrozenNorm`."""
     bias = None if layer.bias is None else np.array(layer.bias, "float32")
     return FrozenNorm(np.array(layer.scale, "float32"), bias)
 

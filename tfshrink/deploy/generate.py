@@ -1,5 +1,7 @@
 """bin/generate's work on an export: one prompt, or a conversation."""
 
+import numpy as np
+
 from tfshrink.deploy.runtime import Runtime
 from tfshrink.deploy.sampling import Sampling
 
@@ -27,7 +29,9 @@ def generate(
 
     Returns:
         Dict of the prompt, the text, how many tokens were made, seconds to
-        the first of them and to the end, and tokens/s from the first one on.
+        the first of them and to the end, tokens/s from the first one on, and
+        `layers`, the blocks that a token ran, in the mean, of an export whose
+        tokens leave early.
 
     Raises:
         UserError: Anything the arguments got wrong.
@@ -39,7 +43,13 @@ def generate(
     }
     runtime = Runtime(artifact, threads=threads)
     text = _shown(runtime.stream(prompt, **options), show)
-    return {"prompt": prompt, "text": text, **speed(runtime.times)}
+    depths, leaves = runtime.depths, runtime.metadata.get("exit")
+    return {
+        "prompt": prompt,
+        "text": text,
+        **speed(runtime.times),
+        "layers": float(np.mean(depths)) if depths and leaves else None,
+    }
 
 
 def converse(

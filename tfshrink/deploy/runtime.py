@@ -3,10 +3,12 @@
 import time
 
 from tfshrink.deploy.artefact import Artefact
+from tfshrink.deploy.litert.exit_session import ExitSession
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.sampling import Sampler
 from tfshrink.deploy.sampling import Sampling
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.models.detokenize import text_pieces
 from tfshrink.models.detokenize import until
 
@@ -21,6 +23,7 @@ class Runtime:
     Attributes:
         times: Of the last text: seconds at its start, after the prompt, and
             after each new token.
+        depths: Of the last text: blocks that each of its tokens ran.
 
     Example:
         >>> runtime = Runtime("saved_models/spnet-1/litert")
@@ -34,9 +37,10 @@ class Runtime:
         self.tokenizer = artefact.tokenizer()
         self.template = artefact.chat_template()
         self.metadata = artefact.metadata
-        self.session = Session(artefact.path, self.config, threads=threads)
+        self.session = _session(artefact, threads)
         self.known = []
         self.times = []
+        self.depths = []
 
     def encode(self, text):
         """Tokens of a text; those of an empty one are the start token."""
@@ -77,11 +81,14 @@ class Runtime:
             )
         self.times = [time.monotonic()]
         choose = Sampler(sampling or Sampling(), prompt)
-        logits = self._read(prompt)
         count = min(max_new_tokens, context - len(prompt))
+        self.depths = []
+        self.session.begin(count)
+        logits = self._read(prompt)
         for made in range(count):
             token = choose(logits)
             self.times.append(time.monotonic())
+            self.depths.append(self.session.depth)
             if token in self.config["eos"]:
                 return
             yield token
@@ -124,6 +131,15 @@ class Runtime:
         return environment.from_string(self.template).render(
             messages=messages, add_generation_prompt=True, **special
         )
+
+
+def _session(artefact, threads):
+    """What runs an artefact: all blocks, or as many as a token needs."""
+    own, exits = artefact.metadata["config"], artefact.metadata.get("exit")
+    if exits is None:
+        return Session(artefact.path, own, threads=threads)
+    spec = ExitSpec.from_json(exits, f"{artefact.folder}: exit")
+    return ExitSession(artefact.path, own, spec, threads=threads)
 
 
 class _Decoder:

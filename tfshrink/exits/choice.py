@@ -6,7 +6,7 @@ import numpy as np
 
 from tfshrink.errors import UserError
 from tfshrink.exit_policy import ExitPolicy
-from tfshrink.models.segments import GAIN
+from tfshrink.exit_spec import GAIN
 from tfshrink.ops import confidence
 from tfshrink.ops.exit_policy import chance_to_leave
 

@@ -4,8 +4,8 @@ import dataclasses
 
 from keras import ops
 
+from tfshrink.exit_spec import NEVER
 from tfshrink.models.segments import among
-from tfshrink.models.segments import NEVER
 from tfshrink.models.walk import in_window
 from tfshrink.models.walk import Walk
 

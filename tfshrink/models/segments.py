@@ -8,14 +8,13 @@ from keras import ops
 
 from tfshrink.errors import UserError
 from tfshrink.exit_policy import ExitPolicy
+from tfshrink.exit_spec import GAIN
+from tfshrink.exit_spec import NEVER
 from tfshrink.layers.kv_cache import KVCache
 from tfshrink.layers.light_head import candidate_logits
 from tfshrink.models.decoder import positions_at
 from tfshrink.ops import confidence
 from tfshrink.ops.exit_policy import chance_to_leave
-
-NEVER = -1e9  # logit of a token that no exit proposes
-GAIN = 0.05  # how far a token moves the thresholds of a target
 
 
 class Segments:

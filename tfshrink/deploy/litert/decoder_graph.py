@@ -4,16 +4,10 @@ Axes: T new tokens, S cached columns, H query heads, K key/value heads, G = H/K
 queries that share one, D head width, C channels, V vocabulary.
 """
 
-import functools
-
-import numpy as np
-
-from tfshrink.deploy.litert.attention_graph import AttentionGraph
-from tfshrink.deploy.litert.coded_attention_graph import CodedAttentionGraph
+from tfshrink.deploy.litert.builder import Builder
 from tfshrink.deploy.litert.containers import rounded_adapter
 from tfshrink.deploy.litert.containers import shipped
 from tfshrink.deploy.litert.graph import Graph
-from tfshrink.deploy.litert.packed_weight import quantized_weight
 
 
 class DecoderGraphs:
@@ -66,7 +60,7 @@ class DecoderGraphs:
             tokens: T, at first.
             columns: S, at first.
         """
-        _Builder(self, Graph(self.file, name), tokens, columns).build()
+        Builder(self, Graph(self.file, name), tokens, columns).build()
 
     def add_head(self, name, tokens):
         """Adds the graph from `states` to the `logits` of each, both flat."""
@@ -74,189 +68,4 @@ class DecoderGraphs:
         width = self.config.width
         states = graph.input("states", (-tokens * width,))
         states = graph.reshape(states, (-1, width))
-        _Builder(self, graph, tokens, 0).head(states)
-
-
-class _Builder:
-    """One graph while it is put together."""
-
-    def __init__(self, graphs, graph, tokens, columns):
-        self.graphs = graphs
-        self.graph = graph
-        self.config = graphs.config
-        self.tokens = tokens
-        self.columns = columns
-        self.many = tokens > 1
-        self._sums = {}
-
-    def build(self):
-        graph, count = self.graph, self.tokens
-        decoder = self.graphs.decoder
-        varying = -count if self.many else count
-        tokens = graph.input("tokens", (varying,), "int32")
-        positions = graph.input("positions", (varying,), "int32")
-        own, cache = (
-            (graph, self.config, count, self.columns),
-            self.graphs.cache,
-        )
-        attention = AttentionGraph(*own)
-        if cache is not None:
-            attention = CodedAttentionGraph(*own, cache)
-        self.attend = attention.reading(positions)
-        x = self.embed(tokens)
-        if decoder.positions is not None:
-            x = graph.add(x, graph.gather(decoder.positions, positions))
-        keys, values = [], []
-        for index, block in enumerate(decoder.blocks):
-            x, key, value = self.block(x, block, index)
-            keys.append(key)
-            values.append(value)
-        x = self.norm(x, decoder.final_norm)
-        if self.many:
-            self.flat_output("states", x)
-            x = graph.slice(x, (0, 0), (1, self.config.width))
-        self.head(x)
-        self.flat_output("new_keys", graph.concatenate(keys, 0))
-        self.flat_output("new_values", graph.concatenate(values, 0))
-
-    def head(self, x):
-        """Logits of states, as an output."""
-        decoder = self.graphs.decoder
-        head = decoder.embedding if decoder.head is None else decoder.head
-        self.flat_output("logits", self.dense(x, "head", [head]))
-
-    def flat_output(self, name, x):
-        """Names an output, flattened."""
-        self.graph.output(name, self.graph.reshape(x, (-1,)))
-
-    def embed(self, tokens):
-        """Rows of the embedding `(T, C)`."""
-        decoder = self.graphs.decoder
-        key = "head" if decoder.head is None else "embedding"
-        found = self.graphs.shipped(key, [decoder.embedding])
-        if found.weight.scale is None:
-            return self.graph.gather(self.graph.weight(found.weight), tokens)
-        x = self.graph.lookup(tokens, found.weight)
-        if found.half is None:
-            return x
-        halves = self.graph.gather(found.half[:, None], tokens)
-        return self.graph.add(x, halves)
-
-    def norm(self, x, norm):
-        """RMSNorm or LayerNorm over the last axis."""
-        graph, width = self.graph, self.config.width
-        if self.config.norm == "layer":
-            x = graph.subtract(x, graph.reduce("MEAN", x))
-        # The mean's divisor is in the gain.
-        power = graph.reduce("SUM", graph.multiply(x, x))
-        epsilon = graph.constant(width * self.config.norm_epsilon)
-        inverse = graph.unary("RSQRT", graph.add(power, epsilon))
-        gain = self.kept(
-            ("gain", id(norm)),
-            lambda: (norm.scale * np.sqrt(width)).astype("float32"),
-        )
-        x = graph.multiply(graph.multiply(x, inverse), graph.constant(gain))
-        return (
-            x if norm.bias is None else graph.add(x, graph.constant(norm.bias))
-        )
-
-    def kept(self, key, make):
-        """An array that all graphs of the file share."""
-        weights = self.graphs._weights
-        if key not in weights:
-            weights[key] = make()
-        return weights[key]
-
-    def dense(self, x, key, members):
-        """Product with joined weights, half steps, adapters and biases.
-
-        Args:
-            x: `(T, inputs)`.
-            key: Name of the layer group.
-            members: `FrozenDense`s that read `x`.
-
-        Returns:
-            `(T, outputs)` of all members behind one another.
-        """
-        graph = self.graph
-        found = self.graphs.shipped(key, members)
-        bias = None
-        if members[0].bias is not None:
-            bias = self.kept(
-                (key, "bias"),
-                lambda: np.concatenate([m.bias for m in members]),
-            )
-        out = graph.dense(x, found.weight, bias)
-        if found.half is not None:
-            total = self.sum(x)
-            out = graph.add(
-                out, graph.multiply(total, graph.constant(found.half))
-            )
-        if members[0].down is not None:
-            out = graph.add(out, self.adapters(x, key, members))
-        return out
-
-    def sum(self, x):
-        """Sum of each row as int8, once for all weights that read it."""
-        if x.index not in self._sums:
-            inputs = x.shape[-1]
-            ones = self.kept(
-                ("ones", inputs),
-                lambda: quantized_weight(
-                    np.ones((1, inputs), "int8"), np.ones((1, 1), "float32"), 8
-                ),
-            )
-            self._sums[x.index] = self.graph.dense(x, ones)
-        return self._sums[x.index]
-
-    def adapters(self, x, key, members):
-        """What the adapters of joined weights add."""
-        graph, graphs = self.graph, self.graphs
-        down = self.kept(
-            (key, "down floats"),
-            lambda: np.concatenate([member.down for member in members]),
-        )
-        narrow = graph.dense(x, graphs.adapter((key, "down"), down))
-        if len(members) == 1:
-            return graph.dense(
-                narrow, graphs.adapter((key, "up", 0), members[0].up)
-            )
-        # Not slices: XNNPACK refuses those that reach to an open end.
-        parts = graph.split(narrow, len(members), 1)
-        outputs = [
-            graph.dense(part, graphs.adapter((key, "up", index), member.up))
-            for index, (part, member) in enumerate(
-                zip(parts, members, strict=True)
-            )
-        ]
-        return graph.concatenate(outputs, 1)
-
-    def block(self, x, block, index):
-        """A block; returns its output and the new keys and values."""
-        graph = self.graph
-        groups = block.groups
-        key = functools.partial("{}/{}".format, index)
-        hidden = self.norm(x, block.attention_norm)
-        mixed = self.dense(hidden, key("attention_in"), groups["attention_in"])
-        mixed, keys, values = self.attend(mixed, block, index)
-        out = self.dense(mixed, key("attention_out"), groups["attention_out"])
-        x = graph.add(x, out)
-        hidden = self.norm(x, block.mlp_norm)
-        inner = self.dense(hidden, key("mlp_in"), groups["mlp_in"])
-        inner = self.activate(inner)
-        out = self.dense(inner, key("mlp_out"), groups["mlp_out"])
-        return graph.add(x, out), keys, values
-
-    def activate(self, inner):
-        """The nonlinearity of the MLP, times its gate's partner."""
-        graph, kind = self.graph, self.config.activation
-        up = None
-        if self.config.gated:
-            inner, up = graph.split(inner, 2, 1)
-        if kind == "silu":
-            out = graph.multiply(inner, graph.unary("LOGISTIC", inner))
-        elif kind == "relu":
-            out = graph.unary("RELU", inner)
-        else:
-            out = graph.gelu(inner, approximate=kind == "gelu_tanh")
-        return out if up is None else graph.multiply(out, up)
+        Builder(self, graph, tokens, 0).head(states)

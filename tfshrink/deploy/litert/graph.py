@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfshrink.deploy.litert.graph_tensors import GraphTensors
+from tfshrink.deploy.litert.graph_tensors import Tensor
 
 
 class Graph(GraphTensors):
@@ -141,6 +142,16 @@ class Graph(GraphTensors):
         shape = (*x.shape[:-1], 1)
         options = ("ReducerOptions", {"keepDims": True})
         return self.operator(name, [x, axis], [shape], options)[0]
+
+    def top(self, x, count):
+        """The largest along the last axis and their places, int32."""
+        inputs = [x, self.constant(np.array(count, "int32"))]
+        shape = (*x.shape[:-1], count)
+        options = ("TopKV2Options", {})
+        values, places = self.operator("TOPK_V2", inputs, [shape] * 2, options)
+        own = self.tensors[places.index]
+        own.type = self.model.schema.TensorType.INT32
+        return values, Tensor(places.index, shape, "int32")
 
     def matmul(self, a, b, *, transpose_b=False):
         """Product of two batches of matrices, neither a weight."""

@@ -1,17 +1,17 @@
 """One sequence in an exported decoder, run by LiteRT."""
 
-import contextlib
 import os
 
 import numpy as np
 
+from tfshrink.deploy.litert.bound_graphs import BoundGraphs
+from tfshrink.deploy.litert.bound_graphs import heads_of
 from tfshrink.deploy.litert.coded_columns import CodedColumns
 from tfshrink.deploy.litert.coded_columns import KV
 from tfshrink.deploy.litert.exact_columns import ExactColumns
 from tfshrink.deploy.litert.flat_model import attachment
 from tfshrink.deploy.litert.flat_model import is_whole
 from tfshrink.deploy.litert.library import require_litert
-from tfshrink.deploy.litert.memory import aligned
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
 from tfshrink.quiet import closed_stderr
@@ -46,6 +46,7 @@ class Session:
     def __init__(self, path, shape, *, threads=None, builtin=False):
         self.path = path
         self.shape = shape
+        self._graphs = None
         self._model = open_litert(path, threads or cores(), builtin)
         signatures = self._model.get_signature_list()
         missing = {PREFILL, DECODE, HEAD} - set(signatures)
@@ -54,21 +55,12 @@ class Session:
                 f"`{path}` must be an export of tfshrink, with the signatures "
                 f"prefill, decode and head. Received: {sorted(signatures)}"
             )
-        self._graphs = {
-            name: (self._model.get_signature_index(name), signatures[name])
-            for name in (PREFILL, DECODE, HEAD)
-        }
-        # A block may have fewer heads than others: the file says how many.
-        details = self._model.get_input_tensor_details(DECODE)
-        columns = details["columns"]["shape"][0]
-        counts = [
-            details[f"keys_{index:02d}"]["shape"][0]
-            // (columns * shape["head_dim"])
-            for index in range(shape["layers"])
-        ]
-        self._heads = np.cumsum([0, *counts])  # where each block's begin
-        self._bound = {}
+        own = shape["layers"], shape["head_dim"]
+        self._heads = heads_of(self._model, DECODE, *own)
         self.cache = self._cache()
+        self._graphs = BoundGraphs(
+            self._model, (PREFILL, DECODE, HEAD), self._size, self.cache
+        )
 
     def _cache(self):
         tables = attachment(self.path, KV)
@@ -83,7 +75,8 @@ class Session:
     def close(self):
         """Frees the model; the session cannot be used any more."""
         with closed_stderr():  # LiteRT says what it destroys
-            self._bound.clear()
+            if self._graphs is not None:
+                self._graphs.clear()
             self._model = None
 
     def __del__(self):
@@ -105,6 +98,14 @@ class Session:
             stays may be gone, and then none does.
         """
         return self.cache.rewind(length)
+
+    @property
+    def depth(self):
+        """Blocks that a token runs."""
+        return self.shape["layers"]
+
+    def begin(self, count):
+        """Before a text of so many new tokens: nothing depends on it here."""
 
     def prefill(self, tokens):
         """Appends tokens to the sequence.
@@ -131,7 +132,7 @@ class Session:
         for count, arrays in self._append_parts(tokens, parts):
             if count > 1:
                 given = {"states": arrays["states"]}
-                arrays = self._run(HEAD, count, given)
+                arrays = self._graphs.run(HEAD, count, given)
             rows = arrays["logits"].reshape(-1, self.shape["vocabulary"])
             found.append(rows[::-1].copy())  # the last token is first
         return np.concatenate(found)
@@ -159,7 +160,7 @@ class Session:
         places = np.arange(start, stop, dtype="int32")
         name = DECODE if count == 1 else PREFILL
         # The last token first: the graph has the logits of its first row.
-        arrays = self._run(
+        arrays = self._graphs.run(
             name, count, {"tokens": tokens[::-1], "positions": places[::-1]}
         )
         shape = self._heads[-1], count, -1
@@ -170,62 +171,16 @@ class Session:
         self.cache.append(*new, last)
         return arrays
 
-    def _run(self, name, count, given):
-        """Runs a graph on `count` tokens; returns its arrays by name."""
-        if self.cache.changed:
-            self._bound.clear()
-            self.cache.changed = False
-        key = name, count
-        first = key not in self._bound
-        if first:
-            # Another number of tokens is another shape of the same graph.
-            for other in [k for k in self._bound if k[0] == name]:
-                del self._bound[other]
-            self._bound[key] = self._bind(name, count)
-        index, inputs, outputs, arrays = self._bound[key]
-        for own, values in given.items():
-            arrays[own][:] = values
-        # The first time LiteRT looks for accelerators, aloud.
-        with closed_stderr() if first else contextlib.nullcontext():
-            self._model.run_by_index(index, inputs, outputs)
-        return arrays
-
-    def _bind(self, name, count):
-        """Buffers of a graph for `count` tokens and the cache as it is."""
-        from ai_edge_litert.tensor_buffer import TensorBuffer
-
-        index, names = self._graphs[name]
-        arrays = {
-            own: self._array(name, own, count)
-            for own in (*names["inputs"], *names["outputs"])
-        }
-        for place, own in enumerate(names["inputs"]):
-            self._model.resize_input_tensor(
-                place, [arrays[own].size], index, strict=False
-            )
-        inputs, outputs = (
-            [
-                TensorBuffer.create_from_host_memory(arrays[own].reshape(-1))
-                for own in names[side]
-            ]
-            for side in ("inputs", "outputs")
-        )
-        return index, inputs, outputs, arrays
-
-    def _array(self, graph, name, count):
-        """Memory of an input or output: the cache's, or new."""
+    def _size(self, graph, name, count):
+        """Numbers that an input or output holds, of `count` tokens."""
         shape = self.shape
-        own = self.cache.array(name)
-        if own is not None:
-            return own
         if name in ("tokens", "positions"):
-            return aligned(count, "int32")
+            return count
         if name == "states":
-            return aligned(count * shape["width"])
+            return count * shape["width"]
         if name == "logits":
-            rows = count if graph == HEAD else 1
-            return aligned(rows * shape["vocabulary"])
-        return aligned(int(self._heads[-1]) * shape["head_dim"] * count)
+            return (count if graph == HEAD else 1) * shape["vocabulary"]
+        return int(self._heads[-1]) * shape["head_dim"] * count
 
 
 def open_litert(path, threads, builtin=False):

@@ -5,6 +5,7 @@ from tfshrink.deploy.litert.coded_columns import KV
 from tfshrink.deploy.litert.containers import native_bits
 from tfshrink.deploy.litert.decoder_graph import DecoderGraphs
 from tfshrink.deploy.litert.exact_columns import STEP
+from tfshrink.deploy.litert.exit_graph import ExitGraphs
 from tfshrink.deploy.litert.flat_model import FlatModel
 from tfshrink.deploy.litert.session import DECODE
 from tfshrink.deploy.litert.session import HEAD
@@ -14,13 +15,16 @@ from tfshrink.errors import UserError
 TOKENS = 32  # of a prefill as it lies in the file; calls choose their own
 
 
-def write_litert(decoder, path, cache=None):
+def write_litert(decoder, path, cache=None, exits=None):
     """Writes a file with the graphs that a `Session` runs.
+
+    With exits it holds those of an `ExitSession` too, of the same weights.
 
     Args:
         decoder: `FrozenDecoder`.
         path: File to write.
-        cache: `CodedCache`, or `None` for an exact one.
+        cache: `CodedCache`, or `None` for an exact one, as exits need it.
+        exits: `FrozenExits`, or `None`.
 
     Returns:
         Bytes written.
@@ -32,6 +36,8 @@ def write_litert(decoder, path, cache=None):
     graphs.add(DECODE, 1, STEP)
     graphs.add(PREFILL, TOKENS, STEP)
     graphs.add_head(HEAD, TOKENS)
+    if exits is not None:
+        ExitGraphs(graphs, exits).add(TOKENS, STEP)
     with open(path, "wb") as target:
         return file.save(target)
 
@@ -46,8 +52,8 @@ def check_litert(plan, config):
     check_kv(plan, config)
     if plan.exit:
         raise UserError(
-            f"`plan` {plan.name} must not set exit for --format=litert: every "
-            f"token runs all blocks. Received: {plan.exit}"
+            f"`plan` {plan.name} must not set exit for --format=litert: "
+            f"--exit of bin/export does. Received: {plan.exit}"
         )
 
 
