@@ -113,7 +113,8 @@ class ExitStates:
         for index, head in enumerate(self.model.exit_heads):
             hidden = found["hidden"][index]
             pair = found["behind"][index + 1], found["behind"][index]
-            own = self._judged(head, hidden, pair, kernel)
+            own = exit_answers(self.model, head, hidden, pair, kernel)
+            own["token"] = own.pop("candidates")[..., 0]
             own["nats"] = _read(hidden, kernel, tokens[:, 1:])[1]
             exits.append(own)
         stacked = {
@@ -121,18 +122,32 @@ class ExitStates:
         }
         return {**stacked, "last_token": last_token, "last_nats": last_nats}
 
-    def _judged(self, head, hidden, pair, kernel):
-        """Confidences and token of one exit, each `(B, T)`."""
-        light, count = self.model.light_head, self.model.exits.candidates
 
-        def row(x):
-            return candidate_logits(light, kernel, x, count)
+def exit_answers(model, head, hidden, pair, kernel):
+    """What one exit says, inside a compiled function.
 
-        logits, tokens = ops.map(row, hidden)
-        found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
-        found["classifier"] = ops.sigmoid(head.sure(hidden))
-        found["cosine"] = confidence.state_cosine(*pair)
-        return {**found, "token": tokens[..., 0]}
+    Args:
+        model: Built `Decoder` with exits.
+        head: `ExitHead` of the exit.
+        hidden: `(B, T, C)`, what the model's head reads there.
+        pair: States `(B, T, C)` behind the exit's block, and at the exit
+            before it.
+        kernel: The model's head `(V, C)`.
+
+    Returns:
+        Dict: float32 `(B, T)` for each of `confidence.CONFIDENCES`, and
+        `candidates`, int32 `(B, T, K)`, the likeliest first.
+    """
+    light, count = model.light_head, model.exits.candidates
+
+    def row(x):
+        return candidate_logits(light, kernel, x, count)
+
+    logits, tokens = ops.map(row, hidden)
+    found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
+    found["classifier"] = ops.sigmoid(head.sure(hidden))
+    found["cosine"] = confidence.state_cosine(*pair)
+    return {**found, "candidates": tokens}
 
 
 def _read(hidden, kernel, targets):
