@@ -23,6 +23,7 @@ from tfshrink.exits.study import has_policy
 from tfshrink.kv_spec import KVSpec
 from tfshrink.plan import Plan
 from tfshrink.search.certify import certify
+from tfshrink.search.search import predicted_seconds
 from tfshrink.search.search import prepare
 from tfshrink.search.search import search
 from tfshrink.search.search import Where
@@ -96,7 +97,8 @@ class WholePlanTest(TestCase):
         self.assertAllClose(found.cost["by_layer"]["1"], (depths == 1).mean())
         self.assertEqual(found.cost["exit"], str(spec))
         self.assertEqual(found.cost["kv"], KV)
-        self.assertEqual(found.cost["effective_bits"], 4.0 + 4.0 * 0.25)
+        bits = (4 * 2 * 36864 + 8 * 512 * 64) / (2 * 36864 + 512 * 64)
+        self.assertEqual(found.cost["effective_bits"], bits)
 
     def test_likelihood_is_that_of_the_whole_head(self):
         subject = Subject(workdir=RUN, **SHAPE)
@@ -257,6 +259,11 @@ class ExitSearchTest(TestCase):
         names = [str(own) for own in problem.space.options("exit")]
         wanted = ["margin:1", "None", "classifier:0.3:pending=99"]
         self.assertEqual(names, wanted)
+
+    def test_prediction_is_of_a_plan_with_a_policy(self):
+        found = predicted_seconds(Subject(workdir=RUN, **SHAPE), settings())
+        self.assertEqual(found["variables"], 10)
+        self.assertGreater(found["seconds_a_plan"], 0.0)
 
     def test_depths_are_those_of_the_plan_once_it_was_judged(self):
         own = prepare(Subject(workdir=CHEAP, **SHAPE), settings()).evaluator
