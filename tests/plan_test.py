@@ -6,6 +6,7 @@ from absl.testing import parameterized
 
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.layer_groups import group_names
 from tfshrink.plan import parse_plans
 from tfshrink.plan import Plan
@@ -251,6 +252,20 @@ class JsonTest(TestCase):
         self.assertEqual(plain, same)
         self.assertEqual(plain.hash, same.hash)
         self.assertEqual(Plan.from_json(same.to_json()), plain)
+
+    def test_exit_policy_is_text_or_its_fields(self):
+        text = "margin:.8:layers=1,2"
+        plan = Plan.parse("8", layers=3, exit=text)
+        spec = ExitSpec.parse(text)
+        self.assertEqual(plan.exit, spec.to_json())
+        same = Plan.parse("8", layers=3, exit=spec.to_json())
+        self.assertEqual(plan.hash, same.hash)
+        plan.save(self.path)
+        self.assertEqual(Plan.load(self.path), plan)
+        values = {**plan.to_json(), "exit": "margin:.8:layers=1,2"}
+        self.assertEqual(Plan.from_json(values), plan)
+        with self.assertRaisesRegex(UserError, "Did you mean `margin`"):
+            Plan.parse("8", layers=3, exit="marg:.8")
 
     def test_plan_for_another_model(self):
         self.plan.save(self.path)

@@ -29,6 +29,7 @@ HEADS = ("full", "light")
 SCHEDULES = ("decay", "dynamic", "fixed")
 GAIN = 0.05  # how far a token moves the thresholds of a target
 NEVER = -1e9  # logit of a token that no exit proposes
+NO_EXIT = "none"  # among policies to choose from: all blocks for everyone
 # Name: (policy, where its values come from).
 PRESETS = {
     "balanced": (
@@ -257,6 +258,17 @@ class ExitSpec:
             values = values * len(layers)
         own = dict(zip(layers, values, strict=True))
         return tuple(own.get(index, 1.0) for index in exits)
+
+
+def parse_exits(text):
+    """Reads several policies split by `;`, each once.
+
+    Returns:
+        List of `ExitSpec`, `None` for `"none"`; empty of an empty text.
+    """
+    parts = [part.strip() for part in str(text).split(";") if part.strip()]
+    found = [None if p == NO_EXIT else ExitSpec.parse(p) for p in parts]
+    return list(dict.fromkeys(found))
 
 
 def _is_number(value):

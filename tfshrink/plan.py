@@ -41,7 +41,8 @@ class Plan:
         activations: 8 for dynamic int8 activations, 0 for float.
         kv: K/V codec and its options as the dict of `KVSpec`, or `None` for
             exact.
-        exit: Exit policy as the dict of `ExitSpec`, or `None` for all blocks.
+        exit: Exit policy as the dict of `ExitSpec` or as its text
+            (`"classifier:.9"`), or `None` for all blocks.
         name: Shown in tables.
 
     Raises:
@@ -73,6 +74,9 @@ class Plan:
                 one = isinstance(self.layers, numbers.Integral)
                 levels = (level,) * (self.layers if one else 1)
                 object.__setattr__(self, name, levels)
+        if isinstance(self.exit, str):
+            spec = ExitSpec.parse(self.exit)
+            object.__setattr__(self, "exit", spec.to_json())
         check_plan(self)
         # One form of equal plans: what is hashed and compared is the same.
         object.__setattr__(self, "bits", tuple(map(int, self.bits)))

@@ -69,7 +69,7 @@ def check_kinds(plan):
             )
     if plan.exit is not None and not isinstance(plan.exit, dict):
         raise UserError(
-            "`exit` must be a dict of options, or None. "
+            "`exit` must be text, a dict of options, or None. "
             f"Received: {plan.exit!r}"
         )
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from tfshrink.errors import UserError
 from tfshrink.exit_spec import ExitSpec
 from tfshrink.exits.certify import learn_then_test
 from tfshrink.exits.certify import p_value
+from tfshrink.exits.choice import summary
 
 BOLD = ExitSpec.parse("classifier:.3:missing=propagate")
 
@@ -64,7 +66,31 @@ class LearnTest(TestCase):
         full = ExitSpec.parse("classifier:1,1,.999")
         found = learn_then_test(trace, full, risk=0.1)
         self.assertEqual(found["steps"], 100)
-        self.assertEqual(found["exit"]["thresholds"], [1.0, 1.0, 0.999])
+        self.assertEqual(found["policy"], "classifier:0.999:layers=9")
+
+    @parameterized.parameters(
+        ("classifier:.3:layers=6,9", "layers=6,9"),
+        ("classifier:.3,1,.4", "layers=3,9"),
+        ("classifier:1", "classifier:1:layers=9"),
+        ("cosine:1,.3,1", "layers=3,6,9"),
+    )
+    def test_no_exit_is_asked_in_vain(self, text, wanted):
+        trace = traces.made_up(rows=120)
+        found = learn_then_test(trace, ExitSpec.parse(text), risk=0.2)
+        self.assertGreater(found["steps"], 0)
+        self.assertIn(wanted, found["policy"])
+        policy = ExitSpec.from_json(found["exit"])
+        every = dataclasses.replace(
+            policy,
+            layers=trace.layers,
+            thresholds=policy.thresholds_of(trace.layers),
+        )
+        own, whole = (
+            summary(trace, spec, traces.COST) for spec in (policy, every)
+        )
+        self.assertEqual(own["by_layer"], whole["by_layer"])
+        fewer = len(policy.layers) < len(trace.layers)
+        self.assertEqual(own["weights_read"] < whole["weights_read"], fewer)
 
     @parameterized.parameters((0.05, 58, "at least 59"), (0.1, 28, "least 29"))
     def test_too_few_prompts_prove_nothing(self, risk, rows, text):

@@ -26,6 +26,7 @@ def row(size, margin):
         "bytes": size,
         "kv_bytes": 4 * size,
         "memory": 5 * size,
+        "read_bytes": 6 * size,
         "margin": margin,
         "satisfied": margin >= 0,
         "scaled_flops": 2 * size,

@@ -12,7 +12,7 @@ from tfshrink.evaluation.cost import plan_cost
 from tfshrink.files import sha256_file
 from tfshrink.kv_spec import KVSpec
 from tfshrink.plan import Plan
-from tfshrink.search.evaluator import Evaluation
+from tfshrink.search.evaluation import Evaluation
 from tfshrink.search.evaluator import Evaluator
 from tfshrink.search.evaluator import run_identity
 from tfshrink.stl.requirement import Requirement

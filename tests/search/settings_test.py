@@ -23,6 +23,10 @@ class SearchSettingsTest(TestCase):
         ({"objectives": "memory"}, "`kv` names no codec. Received: memory"),
         ({"kv": "pca"}, r"`kv` pca must have a rate \(4x\) or bits=3"),
         ({"kv": "int4", "metric": "f1"}, "`metric` must not be f1.*int4"),
+        ({"objectives": "read_bytes"}, "`exit` names no policy.*read_bytes"),
+        ({"exit": "marg:.5"}, "`exit` must be.*Did you mean `margin`"),
+        ({"exit": "margin:.5", "metric": "f1"}, "must not be f1.*all blocks"),
+        ({"exit": "none", "objectives": "latency"}, "must not name latency"),
         ({"kv_length": 0}, "`kv_length` must be at least 1. Received: 0"),
         ({"pruning": ".5,1"}, r"`pruning` must hold levels in \(0, 1\).*1.0"),
         ({"pruning": "0"}, r"`pruning` must hold levels in \(0, 1\).*0.0"),
@@ -48,14 +52,27 @@ class SearchSettingsTest(TestCase):
         self.assertEqual(SearchSettings().pruning_levels, [])
 
     def test_every_objective_can_be_named(self):
-        own = SearchSettings(objectives=",".join(OBJECTIVES), kv="int4")
-        self.assertEqual(own.objective_names, list(OBJECTIVES))
+        for exit, without in (("", "read_bytes"), ("none", "latency")):
+            names = [name for name in OBJECTIVES if name != without]
+            own = SearchSettings(
+                objectives=",".join(names), kv="int4", exit=exit
+            )
+            self.assertEqual(own.objective_names, names)
 
     def test_size_is_that_of_what_is_searched(self):
         names = SearchSettings().objective_names
         self.assertEqual(names, ["bytes", "margin"])
         names = SearchSettings(kv="int4").objective_names
         self.assertEqual(names, ["memory", "margin"])
+
+        names = SearchSettings(kv="int4", exit="toex").objective_names
+        self.assertEqual(names, ["read_bytes", "margin"])
+
+    def test_policies_are_as_they_are_written_and_each_once(self):
+        own = SearchSettings(exit="none; margin:.8:layers=2,3;toex;margin:.5;")
+        names = [str(spec) for spec in own.exit_specs]
+        self.assertEqual(names, ["None", "margin:0.8:layers=2,3", "margin:0.5"])
+        self.assertEqual(SearchSettings().exit_specs, [])
 
     def test_codecs_are_as_they_are_written_and_each_once(self):
         own = SearchSettings(kv="identity, int4,pca:4x:layers=even,int4")

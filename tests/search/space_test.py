@@ -2,6 +2,7 @@ import numpy as np
 
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models.sources import open_source
 from tfshrink.search.sensitivity import Sensitivity
@@ -57,8 +58,22 @@ class SearchSpaceTest(TestCase):
             self.assertEqual(fields["kv"], spec.to_json())
         self.assertEqual(own.components()["kv", "cache"], [17])
         self.assertTrue(np.all(np.diff(own.damage(None)[-1]) > 0))
-        own.kv_damage = [0.0, 0.002, 0.001]
-        self.assertAllClose(own.damage(None)[-1], own.kv_damage)
+        own.alone["kv"] = [0.0, 0.002, 0.001]
+        self.assertAllClose(own.damage(None)[-1], own.alone["kv"])
+
+    def test_policies_of_exits_are_one_variable(self):
+        specs = [None, ExitSpec.parse("margin:.8"), ExitSpec.parse("margin:.5")]
+        own = space(kv=[KVSpec.parse("int8")], exits=specs)
+        self.assertLen(own, 9 + 1 + 1)
+        for level, spec in enumerate(specs):
+            _, fields = own.fields((*own.start[:-1], level))
+            self.assertEqual(fields["exit"], spec and spec.to_json())
+            self.assertEqual(fields["kv"], KVSpec.parse("int8").to_json())
+        self.assertEqual(own.options("exit"), tuple(specs))
+        self.assertEqual(own.components()["exit", "tokens"], [10])
+        own.alone["exit"] = [0.0, 0.1, 0.2]
+        self.assertAllClose(own.damage(None)[-1], own.alone["exit"])
+        self.assertEqual(space().options("exit"), ())
 
     def test_two_bits_are_not_pruned(self):
         with self.assertRaisesRegex(UserError, "grid has no zero"):

@@ -4,7 +4,7 @@ import dataclasses
 
 from tfshrink.models.sources import open_source
 from tfshrink.plan import Plan
-from tfshrink.search.evaluator import Evaluation
+from tfshrink.search.evaluation import Evaluation
 from tfshrink.search.ledger import Ledger
 from tfshrink.search.problem import Problem
 from tfshrink.search.settings import SearchSettings

@@ -25,6 +25,11 @@ def exits_to_export(text, formats, candidate):
             does not have.
     """
     spec = ExitSpec.parse(text)
+    if spec.head != "full":
+        raise UserError(
+            "`--exit` must have head=full to be exported. Received: "
+            f"head={spec.head}"
+        )
     if spec.missing != "lazy":
         raise UserError(
             "`--exit` must have missing=lazy to be exported, which gives the "

@@ -9,6 +9,7 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.cost import plan_cost
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import FULL
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.plan import parse_plans
 
 
@@ -24,6 +25,7 @@ class Candidate:
         load: Function of a compute type to the `Decoder`.
         model: What `--model` takes for the source.
         workdir: The run folder it comes from, or `None`.
+        exits: `ExitConfig` of a model that tokens may leave early, or `None`.
 
     Raises:
         UserError: A plan asks for what a decoder cannot simulate, or its
@@ -37,10 +39,12 @@ class Candidate:
     load: object
     model: str
     workdir: str | None = None
+    exits: object = None
 
     def __post_init__(self):
         for plan in self.plans:
             _check_plan(plan, self.precision)
+            _check_exit(plan, self.exits)
             self.cost(plan, 1)
 
     def cost(self, plan, context):
@@ -127,6 +131,7 @@ def run_candidates(workdirs, plans=None, *, activations=None):
 
 
 def _run_candidate(workdir, plans, activations):
+    from tfshrink.layers.exit_config import ExitConfig
     from tfshrink.models.run import open_run
     from tfshrink.models.run import read_run
     from tfshrink.models.sources import open_source
@@ -155,6 +160,7 @@ def _run_candidate(workdir, plans, activations):
                 f"such a --plan. Received: {plans} and {workdir}"
             )
     used = sorted({bits for plan in trained for bits in plan.bits})
+    exits = config.get("exits")
     return Candidate(
         name=pathlib.Path(workdir).name,
         source=source,
@@ -170,15 +176,24 @@ def _run_candidate(workdir, plans, activations):
         ),
         model=config["model"],
         workdir=str(workdir),
+        exits=exits and ExitConfig.from_json(exits),
     )
 
 
-def _check_plan(plan, precision):
-    if plan.exit:
+def _check_exit(plan, exits):
+    """Raises a `UserError` unless a plan's exits are some of the model's."""
+    if plan.exit is None:
+        return
+    spec = ExitSpec.from_json(plan.exit)
+    if exits is None:
         raise UserError(
-            f"`plan` {plan.name} must not set exit: it is not judged here. "
-            f"Received: {plan.exit}"
+            f"`plan` {plan.name} must not set exit for a model without exits: "
+            f"train them with bin/train --style=early_exit. Received: {spec}"
         )
+    spec.layers_of(exits.layers)
+
+
+def _check_plan(plan, precision):
     for name in ("group", "activations"):
         own, built = getattr(plan, name), getattr(precision, name)
         if own != built:

@@ -21,6 +21,7 @@ from tfshrink.evaluation.results import read_results
 from tfshrink.evaluation.results import write_results
 from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.speed import REPEATS
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.files import sha256_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models.kv_codecs import check_spec
@@ -118,6 +119,8 @@ def evaluate(
         scales,
         activations,
     )
+    for one in candidates:
+        _check_exits(one.plans)
     if specs:
         candidates = [_with_codecs(one, specs) for one in candidates]
     if any(one.source.config.encoder_layers for one in candidates):
@@ -173,6 +176,18 @@ def _candidates(model, workdir, artifact, plan, group, scales, activations):
         scales=scales,
         activations=activations or 0,
     )
+
+
+def _check_exits(plans):
+    """Raises a `UserError` where tokens leave early: that is judged apart."""
+    for plan in plans:
+        if plan.exit:
+            raise UserError(
+                f"`plan` {plan.name} must stand alone: a plan with an exit "
+                "policy is judged token by token along its own text, as "
+                "bin/evaluate does with one --plan=FILE.json or with --exit. "
+                f"Received: {ExitSpec.from_json(plan.exit)}"
+            )
 
 
 def _with_codecs(candidate, specs):

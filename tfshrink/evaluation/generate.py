@@ -9,6 +9,7 @@ from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.translator import one_source
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.exit_spec import NO_EXIT
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.models.kv_codecs import check_spec
@@ -52,7 +53,7 @@ def generate(
         kv: Codec of the K/V cache (`KVSpec.parse`), its rate that of a cache
             of 2,048 tokens, or of a longer text; `None` is the plan's own.
         exit: Exit policy (`ExitSpec.parse`) of a run with exits; `None` is the
-            plan's own.
+            plan's own, `none` takes all through all blocks.
         group: Inputs per scale at 4 bits and below, for a `model`.
         dtype: Compute type.
         max_new_tokens: New tokens at most; less where the context ends.
@@ -67,8 +68,8 @@ def generate(
     Returns:
         Dict of the prompt, the text, how many tokens were made, seconds to
         the first of them and to the end (compiling included), tokens/s from
-        the first one on, and `layers`, the blocks that a token ran, in the
-        mean.
+        the first one on, `exit`, the policy by which they left, or `None`, and
+        `layers`, the blocks that a token ran, in the mean.
 
     Raises:
         UserError: Anything the flags got wrong.
@@ -92,9 +93,7 @@ def generate(
     sampling |= {name: x for name, x in typed.items() if x is not None}
     sampling_settings(candidate.source.config, **sampling)  # before loading
     spec = _spec(candidate, kv, max_new_tokens)
-    own = candidate.plans[0].exit
-    exits = ExitSpec.from_json(own) if own else None
-    exits = ExitSpec.parse(exit) if exit is not None else exits
+    exits = _exits(candidate.plans[0].exit, exit)
     generator = _generator(candidate, plan, dtype, exits)
     tokens, given = generator.encode(prompt), {}
     config = candidate.source.config
@@ -123,8 +122,16 @@ def generate(
         "first_seconds": times[0] - start if times else seconds,
         "seconds": seconds,
         "tokens_per_second": _rate(times),
+        "exit": exits and str(exits),
         "layers": float(np.mean(generator.depths)) if times else None,
     }
+
+
+def _exits(own, given):
+    """The `ExitSpec` of a plan, or what is asked for instead, or `None`."""
+    if given is None:
+        return ExitSpec.from_json(own) if own else None
+    return None if given == NO_EXIT else ExitSpec.parse(given)
 
 
 def _timed(tokens, times):

@@ -24,8 +24,7 @@ def kv_cost(config, plan, length, codecs):
         included), `kv_compression` (how many times smaller than 16 bits) and
         `kv_table_bytes` (bases, once for all sequences).
     """
-    store = KVCache(config, length, "bfloat16", codecs)
-    own = state_bytes(store.create(1))
+    own = sum(block_state_bytes(config, length, codecs))
     whole = 4 * config.layers * config.kv_heads * config.head_dim * length
     return {
         "kv": str(KVSpec.from_json(plan.kv)),
@@ -37,6 +36,18 @@ def kv_cost(config, plan, length, codecs):
             if codec is not None
         ),
     }
+
+
+def block_state_bytes(config, length, codecs=None):
+    """Bytes of the cache of each block, of one sequence: a list.
+
+    Args:
+        config: `DecoderConfig`.
+        length: Cached length in tokens.
+        codecs: `BlockCodecs`, or `None`.
+    """
+    store = KVCache(config, length, "bfloat16", codecs)
+    return [state_bytes(own) for own in store.create(1)]
 
 
 def state_bytes(state):

@@ -96,18 +96,32 @@ def model_bytes(config, plan, ranks=None):
         plan: `Plan`.
         ranks: Adapter rank by bit-width, as `adapter_ranks` returns it.
     """
-    ranks = ranks or {}
     total = SINGLE * vector_parameters(config, plan)
     total += SINGLE * position_parameters(config)
     total += HALF * encoder_weights(config)
-    groups = group_shapes(config, plan)
+    return total + sum(group_bytes(config, plan, ranks).values())
+
+
+def group_bytes(config, plan, ranks=None):
+    """Bytes of the codes, scales and adapters of every layer group.
+
+    Args:
+        config: `DecoderConfig`.
+        plan: `Plan`.
+        ranks: Adapter rank by bit-width, as `adapter_ranks` returns it.
+
+    Returns:
+        Dict of group name, in model order, to bytes.
+    """
+    ranks, shapes, found = ranks or {}, group_shapes(config, plan), {}
     for name, bits in plan.as_dict().items():
         # Adapters stand beside the layers of the blocks alone.
         rank = ranks.get(bits, 0) if name.startswith("block_") else 0
-        for shape in groups[name]:
-            total += weight_bytes(shape, bits, plan.group)
-            total += adapter_bytes(shape, rank)
-    return total
+        found[name] = sum(
+            weight_bytes(shape, bits, plan.group) + adapter_bytes(shape, rank)
+            for shape in shapes[name]
+        )
+    return found
 
 
 def reference_bytes(config):

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import POLICY
 from tfshrink.exits.choice import chosen_exits
 
 STEPS = 100  # thresholds of the sequence
@@ -63,6 +64,9 @@ def check_count(count, risk, level):
 def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
     """Lowers the thresholds of a policy as far as a promise holds.
 
+    What comes out asks only where something may leave: an exit whose threshold
+    is 1 would be read in vain.
+
     The loss of a prompt is the share of its tokens that differ from the full
     model's. Thresholds go down together, from those at which nothing leaves
     to the spec's share of the way; the first that cannot be proved ends it.
@@ -93,9 +97,7 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
     for step in range(steps + 1):
         share = step / steps
         limits = full + share * (goal - full)
-        own = dataclasses.replace(
-            spec, layers=trace.layers, thresholds=tuple(limits.tolist())
-        )
+        own = _asked(spec, trace.layers, limits.tolist())
         exits = chosen_exits(trace, own)
         right = np.take_along_axis(every, exits[None], axis=0)[0]
         tokens = np.maximum(trace.made.sum(axis=1), 1)
@@ -114,3 +116,15 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
             "steps": step,
         }
     return best
+
+
+def _asked(spec, layers, limits):
+    """The policy at the exits that tokens may leave by; the last if at none.
+
+    A cosine and a learned policy are made for all exits of the model.
+    """
+    whole = spec.confidence in ("cosine", POLICY)
+    pairs = list(zip(layers, limits, strict=True))
+    kept = [pair for pair in pairs if whole or pair[1] < 1.0] or pairs[-1:]
+    layers, limits = zip(*kept, strict=True)
+    return dataclasses.replace(spec, layers=layers, thresholds=limits)

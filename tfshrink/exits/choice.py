@@ -167,7 +167,7 @@ class ExitCost:
             float64 `(E + 1,)`.
         """
         used = spec.layers_of(self.layers)
-        return self.read_at(_of_logits(spec), used, spec.head)
+        return self.read_at(reads_logits(spec), used, spec.head)
 
     def read_at(self, of_logits, used=None, head="full"):
         """As `read`; the perceptron of a learned policy is not counted.
@@ -177,26 +177,22 @@ class ExitCost:
             used: Layers that are tested behind; `None` is all.
             head: As in `ExitSpec`.
         """
-        used = self.layers if used is None else used
-        found, tests = [], 0.0
-        for layer in self.layers:
-            if layer in used:
-                tests += self.test + (self.propose if of_logits else 0.0)
-            own = layer * self.blocks + tests
-            found.append(own + (0.0 if of_logits else self.propose))
-        return np.array([*found, self._last(head) + tests])
-
-    def _last(self, head):
-        """What a token reads that leaves nowhere, tests aside."""
-        last = self.propose if head == "light" else self.head
-        return self.depth * self.blocks + last
+        tests, proposals = asked(self.layers, of_logits, used)
+        if head == "light":
+            proposals = proposals + np.eye(len(proposals), dtype="int64")[-1]
+        depths = np.array([*self.layers, self.depth], "float64")
+        found = depths * self.blocks
+        found += tests * self.test + proposals * self.propose
+        if head == "full":
+            found[-1] += self.head
+        return found
 
     def tests(self, spec):
         """What tests alone read of it, float64 `(E + 1,)`."""
         depths = np.array([*self.layers, self.depth])
         bare = depths * self.blocks
-        bare[:-1] += 0 if _of_logits(spec) else self.propose
-        bare[-1] = self._last(spec.head)
+        bare[:-1] += 0 if reads_logits(spec) else self.propose
+        bare[-1] += self.propose if spec.head == "light" else self.head
         return self.read(spec) - bare
 
 
@@ -215,8 +211,27 @@ def _weights(block):
     )
 
 
-def _of_logits(spec):
-    """Whether a test reads logits of candidates."""
+def asked(exits, of_logits, used=None):
+    """What a token asks that leaves at exit 0, 1, ... or at none.
+
+    Args:
+        exits: Blocks with an exit behind them, E numbers.
+        of_logits: Whether every test scores candidates.
+        used: Those that are tested behind; `None` is all.
+
+    Returns:
+        `(tests, proposals)`: how many of each, integers `(E + 1,)`.
+    """
+    used = exits if used is None else used
+    tests = np.cumsum([layer in used for layer in exits])
+    tests = np.append(tests, tests[-1])
+    # Without logits in the test, candidates are for what leaves.
+    leaving = np.append(np.ones(len(exits), "int64"), 0)
+    return tests, tests if of_logits else leaving
+
+
+def reads_logits(spec):
+    """Whether a test of an `ExitSpec` reads logits of candidates."""
     policy = ExitPolicy.of_spec(spec)
     learned = policy is not None and policy.reads_logits
     return bool(

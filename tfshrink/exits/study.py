@@ -18,7 +18,13 @@ from tfshrink.exits.certify import learn_then_test
 from tfshrink.exits.choice import ExitCost
 from tfshrink.exits.choice import summary
 from tfshrink.exits.trace import trace_generated
+from tfshrink.kv_spec import KVSpec
+from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.models.generation import Generator
+from tfshrink.models.kv_codecs import check_spec
+from tfshrink.models.kv_codecs import open_codecs
+from tfshrink.models.plain_decoder import check_plain_decoder
+from tfshrink.plan import Plan
 from tfshrink.structure import plan_tensor
 
 TIMED = 8  # prompts whose generation is timed
@@ -69,18 +75,31 @@ class ExitSubject:
         kind = OpenExits
         if candidate.source.config.encoder_layers:
             from tfshrink.exits.translated import OpenTranslation as kind
-        return kind(self, candidate.source, model, plan, bits)
+        codecs = self._codecs(candidate.source, plan)
+        return kind(self, candidate.source, model, plan, bits, codecs)
+
+    def _codecs(self, source, plan):
+        """The `BlockCodecs` of a plan's K/V cache, or `None`."""
+        if plan.kv is None:
+            return None
+        check_plain_decoder(source.config, "workdir")
+        spec = KVSpec.from_json(plan.kv)
+        length = min(RATED_LENGTH, source.config.context)
+        length = max(length, self.tokens + self.new)
+        check_spec(spec, source.config, length)
+        return open_codecs(spec, source, length)
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenExits:
-    """A loaded `ExitSubject`."""
+    """A loaded `ExitSubject`; `codecs` are those of its plan's K/V cache."""
 
     subject: ExitSubject
     source: object
     model: object
     plan: object
     bits: object
+    codecs: object = None
 
     def prompts(self, split, count=None):
         """`Prompts` of a split."""
@@ -121,6 +140,7 @@ class OpenExits:
                 prompts,
                 self.subject.new,
                 bits=self.bits,
+                codecs=self.codecs,
                 progress=progress,
             )
         if not trace.made.any():
@@ -146,12 +166,20 @@ class OpenExits:
         }
 
 
+def has_policy(plan):
+    """Whether what `--plan` takes is one file, of a plan with exits."""
+    text = str(plan or "").strip()
+    alone = text.endswith(".json") and ";" not in text
+    return alone and Plan.load(text).exit is not None
+
+
 def evaluate_exits(subject, exits, *, speed=True):
     """Sets exit policies side by side.
 
     Args:
         subject: `ExitSubject`.
-        exits: Policies as `ExitSpec.parse` takes them, split by `;`.
+        exits: Policies as `ExitSpec.parse` takes them, split by `;`; `None` is
+            that of the plan.
         speed: Whether to time generation, with and without.
 
     Returns:
@@ -160,8 +188,9 @@ def evaluate_exits(subject, exits, *, speed=True):
         made that are the full model's, until the first that is not) where it
         was timed; `full`, the full model's speed.
     """
-    specs = [ExitSpec.parse(text) for text in exits.split(";")]
+    given = exits and [ExitSpec.parse(text) for text in exits.split(";")]
     own = subject.open()
+    specs = given or [ExitSpec.from_json(own.plan.exit)]
     for spec in specs:
         spec.layers_of(own.model.exits.layers)
     prompts = own.prompts("test")
@@ -200,7 +229,9 @@ def timed(own, prompts, spec, new):
         Dict: `tokens_per_second` (the best of `REPEATS` rounds over all
         prompts, prefill included), `layers` (mean), `rows` (the tokens).
     """
-    generator = Generator(own.model, bits=own.bits, exits=spec, chunk=new)
+    generator = Generator(
+        own.model, bits=own.bits, exits=spec, chunk=new, codecs=own.codecs
+    )
     lists = [
         row[:length].tolist()
         for row, length in zip(prompts.tokens, prompts.lengths, strict=True)

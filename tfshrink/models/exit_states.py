@@ -114,30 +114,55 @@ class ExitStates:
         for index, head in enumerate(self.model.exit_heads):
             hidden = found["hidden"][index]
             pair = found["behind"][index + 1], found["behind"][index]
-            own = self._judged(head, hidden, pair, kernel)
+            own = exit_answers(self.model, head, hidden, pair, kernel)
+            own["token"] = own.pop("candidates")[..., 0]
             own["nats"] = _read(hidden, kernel, tokens[:, 1:])[1]
             exits.append(own)
         stacked = {
             name: ops.stack([own[name] for own in exits]) for name in exits[0]
         }
         last = {"last_token": last_token, "last_nats": last_nats}
-        light = self._proposed(found["final"], kernel)[1][..., 0]
+        light = proposed(self.model, found["final"], kernel)[1][..., 0]
         return {**stacked, **last, "light_token": light}
 
-    def _judged(self, head, hidden, pair, kernel):
-        """Confidences and token of one exit, each `(B, T)`."""
-        logits, tokens = self._proposed(hidden, kernel)
-        found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
-        found["classifier"] = ops.sigmoid(head.sure(hidden))
-        found["cosine"] = confidence.state_cosine(*pair)
-        return {**found, "token": tokens[..., 0]}
 
-    def _proposed(self, hidden, kernel):
-        """Logits and tokens `(B, T, K)` of candidates."""
-        light, count = self.model.light_head, self.model.exits.candidates
-        return ops.map(
-            lambda row: candidate_logits(light, kernel, row, count), hidden
-        )
+def proposed(model, hidden, kernel):
+    """Candidates of the light head, inside a compiled function.
+
+    Args:
+        model: Built `Decoder` with exits.
+        hidden: `(B, T, C)`, what the model's head reads.
+        kernel: The model's head `(V, C)`.
+
+    Returns:
+        `(logits, tokens)`: float32 and int32 `(B, T, K)`, the likeliest first.
+    """
+    light, count = model.light_head, model.exits.candidates
+    return ops.map(
+        lambda row: candidate_logits(light, kernel, row, count), hidden
+    )
+
+
+def exit_answers(model, head, hidden, pair, kernel):
+    """What one exit says, inside a compiled function.
+
+    Args:
+        model: Built `Decoder` with exits.
+        head: `ExitHead` of the exit.
+        hidden: `(B, T, C)`, what the model's head reads there.
+        pair: States `(B, T, C)` behind the exit's block, and at the exit
+            before it.
+        kernel: The model's head `(V, C)`.
+
+    Returns:
+        Dict: float32 `(B, T)` for each of `confidence.CONFIDENCES`, and
+        `candidates`, int32 `(B, T, K)`, the likeliest first.
+    """
+    logits, tokens = proposed(model, hidden, kernel)
+    found = {name: of(logits) for name, of in confidence.OF_LOGITS.items()}
+    found["classifier"] = ops.sigmoid(head.sure(hidden))
+    found["cosine"] = confidence.state_cosine(*pair)
+    return {**found, "candidates": tokens}
 
 
 def _read(hidden, kernel, targets):

@@ -25,6 +25,9 @@ SEARCH_COLUMNS = {
     "compression": "smaller",
     "kv": "K/V cache",
     "kv_bytes": "K/V MB",
+    "exit": "exit",
+    "layers": "layers",
+    "read_bytes": "MB a token",
     "cost_ratio": "cheaper",
     "margin": "margin",
     "satisfied_share": "prompts satisfied",
@@ -32,6 +35,8 @@ SEARCH_COLUMNS = {
 }
 SEARCH_FORMATS = {
     **FORMATS,
+    "layers": ".2f",
+    "read_bytes": lambda value: f"{value / 1e6:.1f}",
     "cost_ratio": lambda value: f"{value:.2f}x",
     "margin": "+.3f",
     "satisfied_share": ".0%",

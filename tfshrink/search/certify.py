@@ -1,7 +1,6 @@
 """certify's work: plans, runs and exports on prompts no search has seen."""
 
 import dataclasses
-import functools
 import pathlib
 import time
 
@@ -20,18 +19,19 @@ from tfshrink.models.load import load_model
 from tfshrink.plan import Plan
 from tfshrink.search.evaluator import run_identity
 from tfshrink.search.plan_codecs import PlanCodecs
+from tfshrink.search.plan_exits import PlanExits
+from tfshrink.search.plan_judges import plan_identity
+from tfshrink.search.plan_judges import plan_judges
 from tfshrink.search.settings import KV_LENGTH
 from tfshrink.stl.certificate import certificate
 from tfshrink.stl.certificate import Verdict
 from tfshrink.stl.logit_judge import check_shown
 from tfshrink.stl.logit_judge import logit_signals
 from tfshrink.stl.plan_judge import check_observable
-from tfshrink.stl.plan_judge import PlanJudge
 from tfshrink.stl.reference import model_reference
 from tfshrink.stl.requirement import DEFAULTS
 from tfshrink.stl.requirement import Requirement
 from tfshrink.stl.streamed import streamed_signals
-from tfshrink.structure import plan_tensor
 
 SPLIT = "test"  # which no search, sensitivity or calibration reads
 PART = 16  # prompts that are judged at once
@@ -65,7 +65,8 @@ def certify(
         stream: Holds one block of a `model` in memory at a time, for models
             that do not fit.
         kv_length: Cached tokens that the rates of K/V codecs are of; prompts
-            are read through the cache of a plan that names one.
+            are read through the cache of a plan that names one. Their
+            tokens leave early by the exit policy of a plan that has one.
         output_file: JSON file that takes the certificate.
         dry_run: Judges one part of the prompts, writes nothing.
 
@@ -104,8 +105,10 @@ def certify(
     if dry_run:
         text = text[:PART]
     codecs = PlanCodecs(candidate, text.lengths, kv_length)
+    exits = PlanExits(candidate, codecs)
     for plan in candidate.plans:
         codecs.check(plan.kv)
+        exits.check(plan.exit)
     if stream:
         _check_stream(subject, plans, artifact)
     judges = [
@@ -116,7 +119,9 @@ def certify(
         verdicts = _streamed(subject, candidate, requirement, text)
     else:
         if plans:
-            judges += _plan_judges(subject, candidate, requirement, codecs)
+            judges += plan_judges(
+                candidate, requirement, codecs, exits, subject.dtype
+            )
         model = load_model(source, dtype=subject.dtype)
         verdicts = _judged(judges, model, text)
     found = certificate(
@@ -171,7 +176,7 @@ def _streamed(subject, candidate, requirement, text):
         )
     verdicts = []
     for plan, signals in zip(candidate.plans, found, strict=True):
-        verdict = Verdict(plan.name, _plan_identity(plan))
+        verdict = Verdict(plan.name, plan_identity(plan))
         verdict.add(
             requirement.margins(signals, text.lengths),
             requirement.explain(signals, text.lengths),
@@ -195,47 +200,6 @@ def _judged(judges, model, text):
             done = min(start + PART, len(text))
             show(done, int(text.lengths[:done].sum()))
     return [verdict for verdict, *_ in judges]
-
-
-def _plan_identity(plan):
-    return {"kind": "simulated plan", "plan_hash": plan.hash}
-
-
-class _PlanJudges:
-    """Plans of one model, judged part by part of the prompts."""
-
-    def __init__(self, model, requirement, codecs):
-        self.model = model
-        self.codecs = codecs
-        self.more = requirement.signals
-        self._judge = self._part = None
-
-    def signals(self, plan, part, reference):
-        """Signals of a plan on a part of the prompts."""
-        if self._judge is None:
-            self._judge = PlanJudge(self.model, part, reference, more=self.more)
-        elif self._part is not part:
-            self._judge.look_at(part, reference)
-        self._part = part
-        bits = plan_tensor(self.model.config, plan)
-        return self._judge.measure(bits, self.codecs(plan.kv)).signals
-
-
-def _plan_judges(subject, candidate, requirement, codecs):
-    """`(Verdict, Requirement, function)`s of plans.
-
-    The function takes prompts and reference and returns signals.
-    """
-    # Before the model: to open a codec may load one.
-    costs = [codecs.cost(plan) for plan in candidate.plans]
-    model = candidate.load(subject.dtype)
-    judges = _PlanJudges(model, requirement, codecs)
-    for plan, cost in zip(candidate.plans, costs, strict=True):
-        yield (
-            Verdict(plan.name, {**_plan_identity(plan), **cost}),
-            requirement,
-            functools.partial(judges.signals, plan),
-        )
 
 
 def _artefact_judge(folder, source, reference_artifact, requirement):

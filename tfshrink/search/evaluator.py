@@ -13,80 +13,16 @@ from tfshrink.files import sha256_file
 from tfshrink.files import sha256_json
 from tfshrink.models.run import FINAL
 from tfshrink.plan import Plan
+from tfshrink.search.evaluation import Evaluation
 from tfshrink.search.plan_codecs import PlanCodecs
+from tfshrink.search.plan_exits import PlanExits
 from tfshrink.search.settings import KV_LENGTH
 from tfshrink.stl.plan_judge import check_observable
 from tfshrink.stl.plan_judge import PlanJudge
 from tfshrink.stl.reference import reference_run
 from tfshrink.structure import plan_tensor
 
-COSTS = ("bytes", "memory", "scaled_flops", "bit_operations")
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What is known of one plan.
-
-    Args:
-        plan: `Plan`.
-        cost: Dict of `Evaluator.cost`.
-        margins: Dict of property to margins `(N,)`, one a prompt.
-        means: Means over all tokens, as `Judgement.means`.
-    """
-
-    plan: Plan
-    cost: dict
-    margins: dict
-    means: dict
-
-    @property
-    def worst(self):
-        """Dict of property to its smallest margin over the prompts.
-
-        What is no number satisfies nothing: minus infinity.
-        """
-        return {
-            name: float(np.nan_to_num(np.min(values), nan=-np.inf))
-            for name, values in self.margins.items()
-        }
-
-    @property
-    def margin(self):
-        """The smallest margin of all; from 0 on the plan is satisfied."""
-        return min(self.worst.values())
-
-    @property
-    def violation(self):
-        """How much all properties together lack; 0 if satisfied."""
-        return sum(max(0.0, -value) for value in self.worst.values())
-
-    @property
-    def satisfied_share(self):
-        """Share of the prompts that satisfy every property."""
-        least = np.min(list(self.margins.values()), axis=0)
-        return float(np.mean(least >= 0))
-
-    def value(self, objective):
-        """A number to minimise: a cost, or how little is left."""
-        if objective == "margin":
-            return -self.margin
-        if objective in self.means:
-            return self.means[objective]
-        return self.cost[objective]
-
-    def row(self):
-        """One flat dict for tables and files."""
-        return {
-            "plan": self.plan.name,
-            "hash": self.plan.hash,
-            **self.cost,
-            "margin": self.margin,
-            "satisfied": self.margin >= 0,
-            "satisfied_share": self.satisfied_share,
-            **{f"margin_{name}": own for name, own in self.worst.items()},
-            "perplexity": self.means["perplexity"],
-            "mean_jsd": self.means["jsd"],
-        }
+COSTS = ("bytes", "memory", "read_bytes", "scaled_flops", "bit_operations")
 
 
 class Evaluator:
@@ -106,6 +42,8 @@ class Evaluator:
         count: Plans that were run.
         codecs: `PlanCodecs`: prompts are read through the cache of a plan that
             names one.
+        exits: `PlanExits`: tokens of the prompts leave early by the policy of
+            a plan that names one.
 
     Example:
         >>> evaluator = Evaluator(candidate, prompts, Requirement())
@@ -135,6 +73,7 @@ class Evaluator:
         self.more = tuple({*more, *requirement.signals})
         self.cache = cache or cache_folder() / "references"
         self.codecs = PlanCodecs(candidate, prompts.lengths, kv_length)
+        self.exits = PlanExits(candidate, self.codecs)
         self.count = 0
         self._known = {}
 
@@ -173,6 +112,7 @@ class Evaluator:
             cache=self.cache,
         )
         other.model, other.codecs = self.model, self.codecs
+        other.exits = self.exits
         return other
 
     def plan(self, bits, **fields):
@@ -180,7 +120,7 @@ class Evaluator:
 
         Args:
             bits: One bit-width a layer group.
-            **fields: `pruning`, `heads`, `channels`, `kv`, `name`.
+            **fields: `pruning`, `heads`, `channels`, `kv`, `exit`, `name`.
         """
         precision = self.candidate.precision
         return Plan(
@@ -213,16 +153,38 @@ class Evaluator:
         }
 
     def cost(self, plan):
-        """`plan_cost` at the prompts' length, before anything is run.
+        """`plan_cost` at the prompts' length, before the plan is run.
 
         A plan with a `kv` has the cost of that beside (`PlanCodecs.cost`), and
-        `memory`: bytes of the weights, one sequence's cache and its bases.
+        `memory`: bytes of the weights, one sequence's cache and its bases. A
+        plan of a model with exits has that of `PlanExits.cost`. How deep its
+        tokens go is measured: under the plan once it was judged, before that
+        under its policy with all weights in full precision.
         """
+        if plan.hash in self._known:
+            return self._known[plan.hash].cost
+        return self._priced(plan, self._shares(plan.exit))
+
+    def _shares(self, exit):
+        """How many tokens leave where in full precision, as `PlanExits`."""
+        if exit is None:
+            return np.ones(1)
+        whole = dataclasses.replace(self.uniform(16), exit=exit)
+        return np.array(list(self(whole).cost["by_layer"].values()))
+
+    def _priced(self, plan, shares):
+        """The cost of a plan by which so many tokens leave at each exit."""
         cost = self.candidate.cost(plan, self.prompts.tokens.shape[1])
-        cache = self.codecs.cost(plan)
+        cache, own = self.codecs.cost(plan), {}
+        if self.candidate.exits is not None:
+            own = self.exits.cost(plan, self.model, shares)
+            size = cost["bytes"] + own["exit_bytes"]
+            ratio = reference_bytes(self.config) / size
+            cost = {**cost, **own, "bytes": size, "compression": ratio}
         if cache:
             parts = cost["bytes"], cache["kv_bytes"], cache["kv_table_bytes"]
-            cost = {**cost, **cache, "memory": sum(parts)}
+            memory = sum(parts) + own.get("exit_kv_bytes", 0)
+            cost = {**cost, **cache, "memory": memory}
         return cost
 
     @property
@@ -232,7 +194,11 @@ class Evaluator:
         cost = plan_cost(self.config, self.uniform(16), context=length)
         # All parameters as 16-bit values, norms too.
         size = reference_bytes(self.config)
-        return {**cost, "bytes": size, "compression": 1.0}
+        cost = {**cost, "bytes": size, "compression": 1.0}
+        if self.candidate.exits is not None:
+            whole = self._priced(self.uniform(16), np.ones(1))
+            cost["read_bytes"] = whole["read_bytes"]
+        return cost
 
     def __call__(self, plan, *, keep=False):
         """Evaluates a plan.
@@ -248,9 +214,10 @@ class Evaluator:
             known = self._known[plan.hash]
             return dataclasses.replace(known, plan=plan)
         codecs = self.codecs(plan.kv)  # before the model: they may load one
+        exits = plan.exit and self.exits(plan.exit, self.model)
         bits = plan_tensor(self.config, plan)
         measure = self.judge.keep if keep else self.judge.measure
-        found = self.evaluation(plan, measure(bits, codecs))
+        found = self.evaluation(plan, measure(bits, codecs, exits))
         self.count += 1
         self._known[plan.hash] = found
         return found
@@ -261,9 +228,11 @@ class Evaluator:
 
     def evaluation(self, plan, judgement):
         """What a judgement of a plan comes to."""
+        mask = self.prompts.mask
+        shares = self.exits.shares(judgement.exits, mask, plan.exit)
         return Evaluation(
             plan=plan,
-            cost=self.cost(plan),
+            cost=self._priced(plan, shares),
             margins=self.requirement.margins(
                 judgement.signals, judgement.lengths
             ),

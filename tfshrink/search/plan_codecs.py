@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfshrink.errors import UserError
+from tfshrink.evaluation.kv_cost import block_state_bytes
 from tfshrink.evaluation.kv_cost import kv_cost
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models.kv_codecs import check_spec
@@ -32,6 +33,7 @@ class PlanCodecs:
         self.length = min(length, self.config.context)
         self._codecs = {}
         self._costs = {}
+        self._blocks = {}
 
     def check(self, kv):
         """Raises a `UserError` where a codec cannot be judged.
@@ -89,6 +91,23 @@ class PlanCodecs:
                 "kv_seen": seen,
             }
         return self._costs[spec]
+
+    def block_bytes(self, plan):
+        """Bytes that a token looks up in the cache of each block: `(L,)`.
+
+        The cache of `kv_length` tokens and the block's bases; zeros of a plan
+        that names none.
+        """
+        if plan.kv is None:
+            return np.zeros(self.config.layers)
+        spec = KVSpec.from_json(plan.kv)
+        if spec not in self._blocks:
+            codecs = self(plan.kv)
+            found = block_state_bytes(self.config, self.length, codecs)
+            for index, codec in enumerate(codecs.codecs if codecs else ()):
+                found[index] += codec.table_bytes if codec else 0
+            self._blocks[spec] = np.array(found)
+        return self._blocks[spec]
 
 
 def _exact(spec):

@@ -28,7 +28,7 @@ def progressive(problem):
         return None
     state = _State(problem, problem.space.start)
     components = problem.space.components()
-    for stage in ("bits", "pruning", "channels", "heads", "kv"):
+    for stage in ("bits", "pruning", "channels", "heads", "kv", "exit"):
         own = [places for key, places in components.items() if key[0] == stage]
         for places in own:
             state.compress(places)
@@ -94,5 +94,4 @@ class _State:
         return record is not None
 
     def _cost(self, point):
-        name = cost_name(self.problem.settings)
-        return self.problem.evaluator.cost(self.problem.plan(point))[name]
+        return self.problem.record(point)[cost_name(self.problem.settings)]

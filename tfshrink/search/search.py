@@ -19,6 +19,7 @@ from tfshrink.search.scores import score_functions
 from tfshrink.search.sensitivity import FILE
 from tfshrink.search.sensitivity import Sensitivity
 from tfshrink.search.space import SearchSpace
+from tfshrink.search.space import WHOLE
 
 METHODS = {"greedy": greedy, "pareto": pareto, "progressive": progressive}
 STUDY = "study.db"
@@ -80,6 +81,9 @@ def search(
         **problem.evaluator.identity,
         "settings": {**settings.to_json(), "iterations": None, "seed": None},
     }
+    if settings.exit:  # their order is measured: levels must mean the same
+        order = problem.space.options("exit")
+        identity["exits"] = [str(spec) for spec in order]
 
     def ledger(storage):
         return Ledger(
@@ -113,8 +117,7 @@ def search(
     if not skip_sensitivity and known is None:
         known = _measured(problem, folder)
     problem.sensitivity = known
-    if settings.kv_specs:
-        problem.space.kv_damage = _kv_damage(problem)
+    _measure_alone(problem)
     tokens = int(problem.evaluator.prompts.lengths.sum())
     with progress_bar(settings.method, settings.iterations) as show:
         problem.progress = lambda done: show(done, done * tokens)
@@ -129,14 +132,23 @@ def prepare(subject, settings):
     bits = settings.widths("bits", inside)
     outer = settings.widths("embedding_bits", outside)
     candidate = subject.candidate(_structure(settings, sorted({*bits, *outer})))
-    more = ("kl",) if "kl" in settings.objective_names or settings.kv else ()
+    whole = settings.kv or settings.exit
+    more = ("kl",) if "kl" in settings.objective_names or whole else ()
     own = dataclasses.replace(
         subject, prompts=settings.prompts, tokens=settings.tokens
     )
     evaluator = own.evaluator(
         candidate, more=more, kv_length=settings.kv_length
     )
-    kv = _least_compressed_first(evaluator, settings.kv_specs)
+    kv, exits = settings.kv_specs, settings.exit_specs
+    for spec in kv:
+        evaluator.codecs.check(spec.to_json())
+    for spec in exits:
+        evaluator.exits.check(spec and spec.to_json())
+    if exits:  # which all of them share
+        evaluator(evaluator.uniform(16), keep=True)
+    kv = _least_compressed_first(evaluator, "kv", kv, "kv_bytes")
+    exits = _least_compressed_first(evaluator, "exit", exits, "read_bytes")
     scope = None
     if settings.pruning_scope == "global":
         scope = lambda level: global_levels(evaluator.model, level)  # noqa: E731
@@ -148,6 +160,7 @@ def prepare(subject, settings):
         scope=scope,
         structured=settings.structured,
         kv=kv,
+        exits=exits,
     )
     return Problem(
         evaluator, space, settings, scores=score_functions(evaluator, settings)
@@ -160,28 +173,28 @@ def _structure(settings, widths):
     return ";".join(f"{bits}{removing}" for bits in widths)
 
 
-def _cached(evaluator, spec):
-    """The plan of full precision with a codec of the K/V cache."""
-    return dataclasses.replace(evaluator.uniform(16), kv=spec.to_json())
+def _alone(evaluator, kind, spec):
+    """The plan of full precision with a K/V codec, or with an exit policy."""
+    own = {kind: spec and spec.to_json()}
+    return dataclasses.replace(evaluator.uniform(16), **own)
 
 
-def _least_compressed_first(evaluator, specs):
-    """Codecs by the bytes of their caches, once all can be judged."""
-    for spec in specs:
-        evaluator.codecs.check(spec.to_json())
+def _least_compressed_first(evaluator, kind, specs, cost):
+    """K/V codecs, or exit policies, by what they cost, the most first."""
     return sorted(
         specs,
-        key=lambda spec: -evaluator.cost(_cached(evaluator, spec))["kv_bytes"],
+        key=lambda spec: -evaluator.cost(_alone(evaluator, kind, spec))[cost],
     )
 
 
-def _kv_damage(problem):
-    """What each codec of the K/V cache costs by itself, in nats."""
-    evaluator = problem.evaluator
-    return [
-        max(0.0, evaluator(_cached(evaluator, spec)).means["kl"])
-        for spec in problem.space.variables[-1].options
-    ]
+def _measure_alone(problem):
+    """What each K/V codec and exit policy costs by itself, in nats."""
+    space, evaluator = problem.space, problem.evaluator
+    for kind in WHOLE:
+        space.alone[kind] = [
+            max(0.0, evaluator(_alone(evaluator, kind, spec)).means["kl"])
+            for spec in space.options(kind)
+        ]
 
 
 def _known_sensitivity(subject, evaluator, path):
@@ -231,13 +244,14 @@ def _measured(problem, folder):
 def predicted_seconds(subject, settings):
     """How long a search will take, from one plan that is judged."""
     problem = prepare(subject, settings)
-    evaluator, codecs = problem.evaluator, None
-    if settings.kv_specs:
-        most = problem.space.variables[-1].options[-1]
-        codecs = evaluator.codecs(most.to_json())
-    evaluator.judge.measure(None, codecs)  # compiles
+    evaluator = problem.evaluator
+    most = {kind: problem.space.options(kind)[-1:] for kind in WHOLE}
+    kv, exit = (own[0].to_json() if any(own) else None for own in most.values())
+    codecs = evaluator.codecs(kv)
+    exits = exit and evaluator.exits(exit, evaluator.model)
+    evaluator.judge.measure(None, codecs, exits)  # compiles
     start = time.monotonic()
-    evaluator.judge.measure(None, codecs)
+    evaluator.judge.measure(None, codecs, exits)
     once = time.monotonic() - start
     bits = [v.options for v in problem.space.variables if v.kind == "bits"]
     widths = {b for options in bits for b in options}

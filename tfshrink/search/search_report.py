@@ -16,6 +16,9 @@ COLUMNS = {
     "compression": "smaller",
     "kv": "K/V cache",
     "kv_bytes": "K/V MB",
+    "exit": "exit",
+    "layers": "layers",
+    "read_bytes": "MB a token",
     "cost_ratio": "cheaper",
     "margin": "margin",
     "satisfied_share": "prompts",
@@ -26,6 +29,8 @@ COLUMNS = {
 FORMATS = {
     "bytes": lambda value: f"{value / 1e6:.1f}",
     "kv_bytes": lambda value: f"{value / 1e6:.1f}",
+    "read_bytes": lambda value: f"{value / 1e6:.1f}",
+    "layers": ".2f",
     "effective_bits": ".2f",
     "compression": lambda value: f"{value:.2f}x",
     "cost_ratio": lambda value: f"{value:.2f}x",
@@ -98,6 +103,8 @@ def print_search(results, folder, subject):
     )
     if any(row.get("kv") for row in rows):
         print(_about_cache(rows))
+    if "exit" in own["variables"]:
+        print(_about_exits(rows))
     relaxed = [
         f"{row['relax']:.0%}: {row['bytes'] / 1e6:.1f} MB"
         for row in own["relaxed"]
@@ -129,6 +136,28 @@ def _about_cache(rows):
         f"A K/V cache is of one sequence of {rows[0]['kv_length']:,} tokens. "
         f"Of the prompts' tokens {seen:.0%} see others coded: what stands in "
         "front of them says nothing of codecs."
+    )
+
+
+def _about_exits(rows):
+    """One line: what depths and bytes a token are of."""
+    cache = "what it looks up in its K/V cache" if rows[0].get("kv") else ""
+    parts = "weights of the blocks it runs, exits it asks and head"
+    return (
+        "Layers: blocks that a token ran, in the mean of the prompts, measured "
+        f"plan by plan. MB a token: {parts}{cache and ', and ' + cache}."
+    )
+
+
+def _about_depths(plan):
+    """One line of a certificate: how many tokens left by a policy."""
+    counts = plan["tokens_by_layer"]
+    total = sum(counts.values())
+    layers = sum(int(depth) * n for depth, n in counts.items()) / total
+    early = 1.0 - list(counts.values())[-1] / total
+    return (
+        f"{early:.0%} of the prompts' tokens leave early by {plan['exit']}; "
+        f"a token runs {layers:.2f} blocks in the mean."
     )
 
 
@@ -213,6 +242,8 @@ def print_certificate(found, path, dry_run=False):
                 f"{plan['name']}: {plan['kv_seen']:.0%} of the prompts' tokens "
                 f"see others coded by {plan['kv']}."
             )
+        if "exit" in plan:
+            print(f"{plan['name']}: {_about_depths(plan)}")
         for row in plan["worst"][:2]:
             text = " ".join(row["text"].split())
             print(f"{plan['name']}, prompt {row['prompt']}: {row['why']}")

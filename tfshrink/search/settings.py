@@ -4,6 +4,7 @@ import dataclasses
 
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import parse_exits
 from tfshrink.kv_spec import KVSpec
 from tfshrink.plan_checks import check_bits
 
@@ -16,6 +17,7 @@ OBJECTIVES = {
     "bytes": "what ships, bytes",
     "kv_bytes": "K/V cache of one sequence of --kv_length tokens, bytes",
     "memory": "the two and the bases of the codec together, bytes",
+    "read_bytes": "weights and K/V cache that a token reads, bytes",
     "scaled_flops": "TOGGLE's cost a token: FLOPs x bits/16 x what is kept",
     "bit_operations": "MACs x bits of both operands, a token",
     "latency": "seconds a decoded token, from measured times of its products",
@@ -24,6 +26,7 @@ OBJECTIVES = {
     "perplexity": "of the prompts",
 }
 OF_CACHE = ("kv_bytes", "memory")  # objectives of plans that name a cache
+OF_EXITS = ("read_bytes",)  # of plans that tokens may leave early
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,8 @@ class SearchSettings:
             (`KVSpec.parse`); empty leaves the cache out of it.
         kv_length: Cached tokens that their rates and bytes are of; where the
             model's context is shorter, that.
+        exit: Exit policies of a run with exits to choose from, split by `;`
+            (`ExitSpec.parse`, or `none`); empty leaves exits out of it.
         metric: What greedy and progressive hold to: `stl`, `perplexity` or
             `f1`.
         budget: Of the metric: the least margin, the share by which perplexity
@@ -52,7 +57,8 @@ class SearchSettings:
         f1_data: SQuAD through TFDS, or its official JSON file, for `f1`.
         f1_questions: Questions of it.
         objectives: What pareto makes small, comma-separated, of `OBJECTIVES`;
-            empty is bytes,margin, with `kv` memory,margin.
+            empty is bytes,margin, with `kv` memory,margin, with `exit`
+            read_bytes,margin.
         sampler: How pareto proposes plans, one of `SAMPLERS`.
         seeds: Plans of a knapsack that pareto begins with.
         prompts: Prompts that plans are judged on.
@@ -69,6 +75,7 @@ class SearchSettings:
     structured: bool = False
     kv: str = ""
     kv_length: int = KV_LENGTH
+    exit: str = ""
     metric: str = "stl"
     budget: float = 0.0
     f1_data: str = "squad"
@@ -116,6 +123,7 @@ class SearchSettings:
                 "`metric` must not be f1 where `kv` names codecs: answers are "
                 f"made with the exact cache. Received: {self.kv}"
             )
+        self._check_exits()
         for level in self.pruning_levels:
             if not 0.0 < level < 1.0:
                 raise UserError(
@@ -123,6 +131,26 @@ class SearchSettings:
                 )
         for name in ("bits", "embedding_bits"):
             self.widths(name)
+
+    def _check_exits(self):
+        """Raises a `UserError` for what exits are no part of."""
+        named = [n for n in self.objective_names if n in OF_EXITS]
+        if named and not self.exit_specs:
+            raise UserError(
+                "`objectives` must not name what exits save where `exit` names "
+                f"no policy. Received: {', '.join(named)}"
+            )
+        if self.exit_specs and self.metric == "f1":
+            raise UserError(
+                "`metric` must not be f1 where `exit` names policies: answers "
+                f"are made by all blocks. Received: {self.exit}"
+            )
+        if self.exit_specs and "latency" in self.objective_names:
+            raise UserError(
+                "`objectives` must not name latency where `exit` names "
+                "policies: exports run all blocks. Received: "
+                f"{', '.join(self.objective_names)}"
+            )
 
     def widths(self, name, default=()):
         """Bit-widths of a field, most first; the default where it is empty."""
@@ -151,8 +179,9 @@ class SearchSettings:
     @property
     def objective_names(self):
         """The objectives, as a list."""
-        default = "memory,margin" if self.kv_specs else "bytes,margin"
-        names = (self.objectives or default).split(",")
+        size = "memory" if self.kv_specs else "bytes"
+        size = "read_bytes" if self.exit_specs else size
+        names = (self.objectives or f"{size},margin").split(",")
         return [name for name in names if name]
 
     @property
@@ -160,6 +189,11 @@ class SearchSettings:
         """The `KVSpec`s of `kv`, each once."""
         parts = [part for part in self.kv.split(",") if part.strip()]
         return list(dict.fromkeys(map(KVSpec.parse, parts)))
+
+    @property
+    def exit_specs(self):
+        """The `ExitSpec`s of `exit`, each once; `None` for none."""
+        return parse_exits(self.exit)
 
     def to_json(self):
         """Returns a plain dict."""

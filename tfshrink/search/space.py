@@ -10,7 +10,8 @@ from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
 
 FRACTIONS = (0.0, 0.1, 0.2, 0.34)  # of channels, and of heads, that may go
-KV_GUESS = 0.01  # nats from one codec of the K/V cache to the next
+GUESS = 0.01  # nats from one K/V codec, or exit policy, to the next
+WHOLE = ("kv", "exit")  # kinds of one variable, each measured by itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Variable:
     """One thing to choose.
 
     Args:
-        kind: `"bits"`, `"pruning"`, `"heads"`, `"channels"` or `"kv"`.
-        place: The layer group, or block, that it is of; `"cache"`.
+        kind: `"bits"`, `"pruning"`, `"heads"`, `"channels"`, `"kv"` or
+            `"exit"`.
+        place: The layer group, or block, that it is of; `"cache"`, `"tokens"`.
         options: Values, the least compressed first.
     """
 
@@ -46,10 +48,11 @@ class SearchSpace:
             variable of them; `None` is one variable a group.
         structured: Whether heads and channels are variables too.
         kv: `KVSpec`s of the K/V cache, one variable; none leaves it out.
+        exits: The same of `ExitSpec`s, or `None` for no policy.
 
     Attributes:
-        kv_damage: What each of these costs by itself, in nats: a guess until
-            somebody measures it.
+        alone: What each option of `kv` and of `exit` costs by itself, in nats,
+            by kind: a guess until somebody measures it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class SearchSpace:
         scope=None,
         structured=False,
         kv=(),
+        exits=(),
     ):
         self.config = config
         self._levels = {}  # of all groups, by the one level of a global scope
@@ -92,12 +96,19 @@ class SearchSpace:
                 for kind in ("heads", "channels")
                 for index in range(config.layers)
             ]
-        self.kv_damage = KV_GUESS * np.arange(len(kv))
-        if kv:
-            self.variables.append(Variable("kv", "cache", tuple(kv)))
+        whole = ("kv", "cache", tuple(kv)), ("exit", "tokens", tuple(exits))
+        self.variables += [Variable(*own) for own in whole if own[-1]]
+        self.alone = {
+            kind: GUESS * np.arange(len(options)) for kind, _, options in whole
+        }
 
     def __len__(self):
         return len(self.variables)
+
+    def options(self, kind):
+        """The options of the one variable of a kind; empty where none is."""
+        found = [one.options for one in self.variables if one.kind == kind]
+        return found[0] if found else ()
 
     @property
     def start(self):
@@ -110,8 +121,9 @@ class SearchSpace:
         for variable, level in zip(self.variables, point, strict=True):
             chosen.setdefault(variable.kind, []).append(variable.options[level])
         bits = chosen.pop("bits")
-        if "kv" in chosen:
-            chosen["kv"] = chosen["kv"][0].to_json()
+        for kind in set(WHOLE) & set(chosen):
+            (spec,) = chosen[kind]
+            chosen[kind] = spec and spec.to_json()
         if self._levels:
             chosen["pruning"] = self._levels[chosen["pruning"][0]]
         elif "pruning" in chosen:
@@ -157,8 +169,8 @@ class SearchSpace:
                 known[key] = max(0.0, row["kl"])
         found = []
         for one in self.variables:
-            if one.kind == "kv":
-                found.append(np.asarray(self.kv_damage))
+            if one.kind in WHOLE:
+                found.append(np.asarray(self.alone[one.kind]))
                 continue
             own = []
             for option in one.options:

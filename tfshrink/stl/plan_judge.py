@@ -12,12 +12,13 @@ from tfshrink.models.block_forward import BlockForward
 from tfshrink.models.coded_blocks import CodedBlocks
 from tfshrink.models.ordering import HEADS
 from tfshrink.ops import divergence
+from tfshrink.stl.token_scores import OF_LOGITS
+from tfshrink.stl.token_scores import TokenScores
+from tfshrink.stl.token_scores import TOP
 
 ROWS = 256  # tokens whose logits are there at once
 # Signals that are always measured, and more that cost time of their own.
 USUAL = ("jsd", "attention", "context", "factual", "max_probability_deviation")
-OF_LOGITS = ("logit_cosine", "kl", "mse", "mae")
-TOP = "top5_overlap"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Judgement:
         signals: Dict of name to `(N, T)`, NumPy.
         lengths: Tokens of each prompt `(N,)`; the rest is padding.
         block_attention: `(L, N, T)` cosine of the attention, block by block.
+        exits: int32 `(N, T)`, number of the exit that each token left at, that
+            of the last and one more where none; `None` without exits.
     """
 
     signals: dict
     lengths: np.ndarray
     block_attention: np.ndarray
+    exits: np.ndarray | None = None
 
     @property
     def means(self):
@@ -78,7 +82,7 @@ class PlanJudge:
         self.blocks = 0
         self.forward = BlockForward(model, prompts.tokens.shape[1])
         self._coded = {}  # `CodedBlocks` by codecs
-        self._score = backend.Compiled(self._scores)
+        self._scores = TokenScores(self._of_logits, self._top)
         self._cosine = backend.Compiled(divergence.cosine)
         self.look_at(prompts, reference)
 
@@ -138,7 +142,7 @@ class PlanJudge:
                 {name: ops.convert_to_numpy(x) for name, x in known.items()},
             )
 
-    def measure(self, bits=None, codecs=None):
+    def measure(self, bits=None, codecs=None, exits=None):
         """Judges one plan.
 
         Args:
@@ -146,11 +150,17 @@ class PlanJudge:
                 in full precision.
             codecs: `BlockCodecs` of the K/V cache that the prompts are read
                 through, compiled once; `None` is a plain forward pass.
+            exits: `Leaving`, by which tokens leave early; `None` takes all
+                through all blocks. What is compared is what generation draws
+                a token from, a few candidates; likelihoods and signals of
+                `OF_LOGITS`, which may be infinite there, are those of the
+                exit's state under the whole head. The attention is that of
+                all blocks: those that a token skips make its keys and values.
 
         Returns:
             `Judgement`.
         """
-        judgement, states, cosines = self._run(bits, codecs)
+        judgement, states, cosines = self._run(bits, codecs, exits)
         self._last = (_rows(bits, self.model), codecs, states, cosines)
         return judgement
 
@@ -158,14 +168,14 @@ class PlanJudge:
         """Keeps what went into each block of the last plan."""
         self._kept = self._last
 
-    def keep(self, bits=None, codecs=None):
+    def keep(self, bits=None, codecs=None, exits=None):
         """Judges a plan and keeps what went into each of its blocks."""
         self._kept = None
-        judgement = self.measure(bits, codecs)
+        judgement = self.measure(bits, codecs, exits)
         self.adopt()
         return judgement
 
-    def _run(self, bits, codecs):
+    def _run(self, bits, codecs, exits):
         states, cosines, first = self._beginning(bits, codecs)
         x, forward = states[first], self._forward(codecs)
         for index in range(first, len(self.model.blocks)):
@@ -175,14 +185,23 @@ class PlanJudge:
             states.append(x)
             cosines.append(cosine)
             self.blocks += 1
-        hidden = self.forward.finish(x, bits)
+        hidden, left = self.forward.finish(x, bits), None
+        if exits is not None:
+            head, mask = self.forward.head(bits), self.prompts.mask
+            left = exits(states, hidden, head, bits, mask)
+            hidden = left.hidden
         attention = np.stack([ops.convert_to_numpy(own) for own in cosines])
         signals = {
-            **self._compared(hidden, bits),
+            **self._compared(hidden, bits, left),
             "attention": attention.min(axis=0),
             "context": ops.convert_to_numpy(self._cosine(self._hidden, hidden)),
         }
-        own = Judgement(signals, np.asarray(self.prompts.lengths), attention)
+        own = Judgement(
+            signals,
+            np.asarray(self.prompts.lengths),
+            attention,
+            left and left.exits,
+        )
         return own, states, cosines
 
     def _forward(self, codecs):
@@ -206,14 +225,19 @@ class PlanJudge:
                 return states[: first + 1], cosines[:first], first
         return [self.forward.embed(self.prompts.tokens, bits)], [], 0
 
-    def _compared(self, hidden, bits):
+    def _compared(self, hidden, bits, left):
         """Signals of the logits, `(N, T)` each."""
         shape = self.prompts.tokens.shape
         rows = ops.reshape(hidden, (shape[0] * shape[1], hidden.shape[-1]))
         head, found = self.forward.head(bits), {}
         for first, start, chunk, known in self._chunks:
             size = len(known["peak"])
-            own = self._score(rows[first : first + size], head, *chunk)
+            part = slice(first, first + size)
+            gone = left and (
+                left.early.reshape(-1)[part],
+                left.candidates.reshape(len(rows), -1)[part],
+            )
+            own = self._scores(rows[part], head, chunk, gone)
             own = {name: ops.convert_to_numpy(x) for name, x in own.items()}
             peak, watched = own.pop("peak"), own.pop("watched")
             own["factual"] = np.exp(watched - known["watched"])
@@ -224,15 +248,6 @@ class PlanJudge:
             name: np.concatenate(parts).reshape(shape)
             for name, parts in found.items()
         }
-
-    def _scores(self, rows, head, p, reference, watched, following):
-        logits = ops.cast(ops.matmul(rows, head), "float32")
-        found = divergence.compare(p, logits, watched, following)
-        if self._of_logits:
-            found.update(divergence.compare_logits(reference, logits))
-        if self._top:
-            found[TOP] = divergence.top_overlap(reference, logits)
-        return found
 
 
 def _as_sorted(maps, block):
