@@ -32,6 +32,8 @@ def main(arguments):
     from tfshrink.exit_spec import ExitSpec
     from tfshrink.exits.choice import ExitCost
     from tfshrink.exits.choice import summary
+    from tfshrink.exits.followed import followed
+    from tfshrink.exits.followed import needs_following
     from tfshrink.exits.study import ExitSubject
     from tfshrink.exits.study import same_text
     from tfshrink.exits.trace import trace_generated
@@ -58,7 +60,10 @@ def main(arguments):
         seconds.append(took)
     if spec is not None:
         trace, rows = trace_generated(own.model, prompts, new, bits=own.bits)
-        whole = summary(trace, spec, ExitCost.of(own.model), new)
+        known = None
+        if needs_following(spec):
+            known = followed(own, prompts, rows, trace, spec, new)
+        whole = summary(trace, spec, ExitCost.of(own.model), new, known)
         figures = {name: whole[name] for name in figures if name in whole}
         full = [row[FLAGS.context :] for row in rows]
         figures["same_text"] = same_text([text for text, _ in results], full)

@@ -16,7 +16,13 @@ from tfshrink.training.exit_fit import start_exits
 NEW = 12
 PROMPTS = ([5, 7, 9, 30], [9, 40], [8, 400, 3, 3, 17, 3, 7], [77, 31, 2, 100])
 COST = ExitCost(
-    blocks=10, test=1, propose=2, head=80, depth=12, layers=(3, 6, 9)
+    blocks=10,
+    test=1,
+    propose=2,
+    head=80,
+    written=0,
+    depth=12,
+    layers=(3, 6, 9),
 )
 
 

@@ -127,6 +127,7 @@ class ExitCost:
         test: What one exit's test reads, before any token is proposed.
         propose: What proposing a token reads.
         head: The full head, final norm aside.
+        written: Keys and values of one block.
         depth: Blocks of the model.
         layers: Blocks with an exit behind them.
     """
@@ -135,6 +136,7 @@ class ExitCost:
     test: int
     propose: int
     head: int
+    written: int
     depth: int
     layers: tuple
 
@@ -150,7 +152,10 @@ class ExitCost:
             propose = exits.rank * (width + config.vocabulary)
             propose += exits.candidates * width
         test = inner + width * width + width * exits.hidden
-        return cls(block, test, propose, head, config.layers, exits.layers)
+        written = 2 * width * config.kv_heads * config.head_dim
+        return cls(
+            block, test, propose, head, written, config.layers, exits.layers
+        )
 
     @property
     def full(self):
@@ -167,7 +172,8 @@ class ExitCost:
             float64 `(E + 1,)`.
         """
         used = spec.layers_of(self.layers)
-        return self.read_at(reads_logits(spec), used, spec.head)
+        found = self.read_at(reads_logits(spec), used, spec.head)
+        return found + self._propagated(spec)
 
     def read_at(self, of_logits, used=None, head="full"):
         """As `read`; the perceptron of a learned policy is not counted.
@@ -187,12 +193,21 @@ class ExitCost:
             found[-1] += self.head
         return found
 
+    def _propagated(self, spec):
+        """What is read to make up keys and values of skipped blocks."""
+        if spec.missing != "propagate":
+            return 0
+        return self.written * (
+            self.depth - np.array([*self.layers, self.depth])
+        )
+
     def tests(self, spec):
         """What tests alone read of it, float64 `(E + 1,)`."""
         depths = np.array([*self.layers, self.depth])
         bare = depths * self.blocks
         bare[:-1] += 0 if reads_logits(spec) else self.propose
         bare[-1] += self.propose if spec.head == "light" else self.head
+        bare += self._propagated(spec)
         return self.read(spec) - bare
 
 
@@ -239,7 +254,7 @@ def reads_logits(spec):
     )
 
 
-def summary(trace, spec, cost, total=None):
+def summary(trace, spec, cost, total=None, followed=None):
     """What a policy does to a trace.
 
     Args:
@@ -247,15 +262,21 @@ def summary(trace, spec, cost, total=None):
         spec: `ExitSpec`.
         cost: `ExitCost`.
         total: As in `chosen_exits`.
+        followed: `(exits, right)` of `followed`, of a policy that a trace
+            does not know.
 
     Returns:
         Dict: `agreement` with the full model, `exit_rate`, mean `layers` and
         `saved_layers` (share), `weights_read` of the full model's, `tests`
         (what exit tests alone read of that), `by_layer` (share of tokens
         by depth), `by_position` (mean layers over the text made),
-        `perplexity_ratio` at the text's next tokens, `tokens`.
+        `perplexity_ratio` at the text's next tokens (`None` of what was
+        followed), `tokens`.
     """
-    exits = chosen_exits(trace, spec, total)
+    if followed is None:
+        exits = chosen_exits(trace, spec, total)
+    else:
+        exits, right = followed
     made, count = trace.made, len(trace.layers)
     own = exits[made]
     depths = np.array([*trace.layers, trace.depth])
@@ -264,8 +285,13 @@ def summary(trace, spec, cost, total=None):
     def at(every):
         return np.take_along_axis(every, exits[None], axis=0)[0][made]
 
-    right = at(trace.rights(spec.head))
-    nats = at(np.concatenate([trace.nats, trace.last_nats[None]]))
+    ratio = None
+    if followed is None:
+        right = at(trace.rights(spec.head))
+        nats = at(np.concatenate([trace.nats, trace.last_nats[None]]))
+        ratio = float(np.exp(nats.mean() - trace.last_nats[made].mean()))
+    else:
+        right = right[made]
     share = trace.step[made] / (trace.step[made].max() + 1)
     places = np.minimum((share * BINS).astype(int), BINS - 1)
     read = cost.read(spec)[own]
@@ -285,8 +311,6 @@ def summary(trace, spec, cost, total=None):
             float(layers[places == i].mean()) if (places == i).any() else None
             for i in range(BINS)
         ],
-        "perplexity_ratio": float(
-            np.exp(nats.mean() - trace.last_nats[made].mean())
-        ),
+        "perplexity_ratio": ratio,
         "tokens": int(made.sum()),
     }

@@ -116,7 +116,7 @@ def _traces(own, log):
     """The traces to choose on and to judge on."""
     found = []
     for split in ("calibrate", "test"):
-        found.append(own.trace(own.prompts(split)))
+        found.append(own.trace(own.prompts(split))[0])
         tokens = int(found[-1].made.sum())
         log(f"traced {len(found[-1])} prompts of {split}, {tokens} tokens")
     return found

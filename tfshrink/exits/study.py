@@ -17,6 +17,8 @@ from tfshrink.exits.certify import check_count
 from tfshrink.exits.certify import learn_then_test
 from tfshrink.exits.choice import ExitCost
 from tfshrink.exits.choice import summary
+from tfshrink.exits.followed import followed
+from tfshrink.exits.followed import needs_following
 from tfshrink.exits.trace import trace_generated
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
@@ -129,13 +131,13 @@ class OpenExits:
         return {}
 
     def trace(self, prompts):
-        """`ExitTrace` along what the full model makes of prompts.
+        """`(trace, rows)` of `trace_generated`: what the full model makes.
 
         Raises:
             UserError: It makes nothing of any.
         """
         with progress_bar("Tracing", len(prompts)) as progress:
-            trace, _ = trace_generated(
+            trace, rows = trace_generated(
                 self.model,
                 prompts,
                 self.subject.new,
@@ -148,7 +150,7 @@ class OpenExits:
                 "`prompts` must be some that the model continues: it stops at "
                 f"once behind all of them. Received: {len(prompts)}"
             )
-        return trace
+        return trace, rows
 
     def results(self, **values):
         """What each command reports of its model, and more."""
@@ -194,11 +196,19 @@ def evaluate_exits(subject, exits, *, speed=True):
     for spec in specs:
         spec.layers_of(own.model.exits.layers)
     prompts = own.prompts("test")
-    trace = own.trace(prompts)
+    trace, written = own.trace(prompts)
     cost = ExitCost.of(own.model)
     rows = [
         {
-            **summary(trace, spec, cost, subject.new),
+            **summary(
+                trace,
+                spec,
+                cost,
+                subject.new,
+                followed(own, prompts, written, trace, spec, subject.new)
+                if needs_following(spec)
+                else None,
+            ),
             **own.quality(prompts, spec),
         }
         for spec in specs
@@ -291,10 +301,16 @@ def certify_exits(subject, policy, *, agreement, confidence=0.95):
         raise UserError(
             f"`agreement` must lie inside 0..1. Received: {agreement}"
         )
+    if needs_following(spec):
+        raise UserError(
+            "`exit` must not be missing=propagate to be certified: what its "
+            "tokens see depends on every threshold that is tried. "
+            f"Received: {spec}"
+        )
     check_count(subject.prompts, 1.0 - agreement, 1.0 - confidence)
     own = subject.open()
     spec.layers_of(own.model.exits.layers)
-    trace = own.trace(own.prompts("test"))
+    trace, _ = own.trace(own.prompts("test"))
     found = learn_then_test(
         trace, spec, risk=1.0 - agreement, level=1.0 - confidence
     )

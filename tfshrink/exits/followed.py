@@ -1,0 +1,132 @@
+"""What a policy says along a given text, through the cache it makes itself."""
+
+import numpy as np
+from keras import ops
+
+from tfshrink.models.generation import Generator
+from tfshrink.models.walk import chosen
+from tfshrink.models.walk import EMPTY
+from tfshrink.models.walk import Walk
+
+
+def needs_following(spec):
+    """Whether a trace does not know what a policy does.
+
+    Where keys and values of skipped blocks are made up, tokens behind them
+    see something else than a full computation has.
+
+    Args:
+        spec: `ExitSpec`.
+    """
+    return spec.missing == "propagate"
+
+
+def followed(own, prompts, rows, trace, spec, new):
+    """Takes a policy along rows, each token behind those before it.
+
+    Args:
+        own: `OpenExits`.
+        prompts: `Prompts`.
+        rows: Of `trace_generated`: token lists, prompts included.
+        trace: `ExitTrace` of the same rows.
+        spec: `ExitSpec`, not of `missing="verify"`.
+        new: Tokens that were to be made.
+
+    Returns:
+        `(exits, right)`: int32 `(N, T)`, number of the exit that each token
+        took, E for none; boolean `(N, T)`, whether it is the text's next.
+    """
+    generator = Generator(
+        own.model, bits=own.bits, exits=spec, chunk=new, codecs=own.codecs
+    )
+    generator.walk = FollowingWalk(generator.walk)
+    exits = np.full(trace.made.shape, len(trace.layers), "int32")
+    right = np.zeros(trace.made.shape, bool)
+    places = {layer: index for index, layer in enumerate(trace.layers)}
+    for index, row in enumerate(rows):
+        length = prompts.lengths[index]
+        text = np.array(row[length:], "int32")
+        if not len(text):
+            continue
+        generator.walk.text = np.pad(text, (0, new - len(text)))[None]
+        (said,) = generator.generate(
+            [row[:length]],
+            max_new_tokens=new,
+            sources=prompts[index : index + 1].sources,
+            temperature=0.0,
+            stop_tokens=(),
+        )
+        own_exits = exits[index, trace.made[index]]
+        depths = generator.depths[0][: len(own_exits)]
+        exits[index, trace.made[index]] = [
+            places.get(depth, len(trace.layers)) for depth in depths
+        ]
+        right[index, trace.made[index]] = said[: len(text)] == text
+    return exits, right
+
+
+class FollowingWalk(Walk):
+    """Goes on with a given text, whatever the walk inside would choose.
+
+    Args:
+        walk: `Walk` with `next`.
+
+    Attributes:
+        text: int32 `(B, total)`, the tokens to go on with; to be set before
+            each call of a generator.
+    """
+
+    def __init__(self, walk):
+        self.walk = walk
+        self.text = None
+
+    @property
+    def model(self):
+        """The `Decoder`."""
+        return self.walk.model
+
+    @property
+    def codecs(self):
+        """`BlockCodecs` of the cache, or `None`."""
+        return self.walk.codecs
+
+    def settings(self, total):
+        """Those of the walk inside, and the text."""
+        return {**self.walk.settings(total), "text": self.text}
+
+    def create(self, batch, length):
+        """As the walk inside has it."""
+        return self.walk.create(batch, length)
+
+    def chunk(self, cache):
+        """As the walk inside has it."""
+        return self.walk.chunk(cache)
+
+    def read(self, tokens, cache, column, pad, bits):
+        """As the walk inside has it."""
+        return self.walk.read(tokens, cache, column, pad, bits)
+
+    def round(self, bits, pad, settings, left, state):
+        """Says what the walk would choose, and goes on with the text."""
+        policy = dict(settings["exit"])
+        text = policy.pop("text")
+        logits, depth, cache = self.walk.next(
+            state["token"],
+            state["cache"],
+            state["column"],
+            pad,
+            bits,
+            state["done"],
+            state["step"],
+            policy,
+        )
+        token = chosen(logits, state, settings)
+        made = (ops.where(state["done"], EMPTY, x) for x in (token, depth))
+        state = {
+            **state,
+            "cache": cache,
+            "column": state["column"] + 1,
+            "step": state["step"] + 1,
+            "token": ops.take(text, state["step"], axis=1),
+        }
+        return *(x[:, None] for x in made), 1, state
