@@ -10,7 +10,7 @@ import contextvars
 import keras
 from keras import ops
 
-FEW = 8  # rows; from here on XLA's product of all at once is as fast
+ROW_BY_ROW = 8  # rows, at most, that XLA multiplies one after the other
 
 _xla_on_cpu = contextvars.ContextVar("xla_on_cpu", default=False)
 
@@ -43,7 +43,7 @@ def shapes_may_depend_on_values():
 
 
 def on_cpu():
-    """Whether a CPU does the work: XLA there has `multiply_rows`."""
+    """Whether a CPU does the work, alone."""
     if is_tensorflow():
         return not _on_gpu() and not is_replicated()
     import jax
@@ -101,7 +101,7 @@ def multiply_rows(x, kernel):
     """
     rows = ops.reshape(x, (-1, x.shape[-1]))
     count = rows.shape[0]
-    if count is None or count > FEW or not _by_xla_on_cpu():
+    if count is None or count > ROW_BY_ROW or not _by_xla_on_cpu():
         out = multiply(rows, kernel, transpose_b=True)
     else:
         own = ops.split(rows, count) if count > 1 else [rows]
@@ -238,7 +238,7 @@ class Compiled:
 
 @contextlib.contextmanager
 def _tracing(xla_on_cpu):
-    """What `_by_xla_on_cpu` says while a function is traced."""
+    """Whether what is traced inside becomes a program of XLA's for a CPU."""
     token = _xla_on_cpu.set(xla_on_cpu)
     try:
         yield

@@ -176,6 +176,7 @@ class ExitExportTest(TestCase):
         ({"exit": "classifier:2"}, "must lie in 0..1"),
         ({"exit": "classifer:.5"}, "classifier"),
         ({"exit": "margin:.5:missing=propagate"}, "must have missing=lazy"),
+        ({"exit": "margin:.5:head=light"}, "must have head=full"),
         ({"exit": "margin:.5:missing=verify"}, "must have missing=lazy"),
         ({"exit": "policy:.5:weights=x.json"}, "a learned policy"),
         ({"exit": POLICY, "format": ["saved_model"]}, "--format=litert alone"),

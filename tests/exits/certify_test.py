@@ -38,6 +38,14 @@ class ValueTest(TestCase):
 
 
 class LearnTest(TestCase):
+    def test_a_light_head_that_breaks_the_promise_alone_is_named(self):
+        trace = traces.made_up(rows=200)
+        wrong = np.ones_like(trace.light_token)
+        trace = dataclasses.replace(trace, light_token=wrong)
+        spec = ExitSpec.parse("classifier:.3:head=light")
+        with self.assertRaisesRegex(UserError, "head=light alone"):
+            learn_then_test(trace, spec, risk=0.1)
+
     def test_promises_hold_on_prompts_not_seen(self):
         broken = 0
         for seed in range(20):

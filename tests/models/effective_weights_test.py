@@ -1,12 +1,19 @@
+import dataclasses
+
 import numpy as np
 from absl.testing import parameterized
 
+from tests.layers.layer_inputs import randomize
 from tests.test_case import TestCase
 from tests.training import tiny
+from tfshrink.layers.precision_config import PrecisionConfig
+from tfshrink.models.decoder import Decoder
 from tfshrink.models.effective_weights import bits_beside
 from tfshrink.models.effective_weights import EffectiveWeights
 from tfshrink.models.effective_weights import weights_in_force
+from tfshrink.models.load import fit_scales
 from tfshrink.models.load import load_model
+from tfshrink.models.sources import open_source
 from tfshrink.structure import plan_tensor
 
 TOKENS = np.arange(12, dtype="int32").reshape(2, 6)
@@ -29,8 +36,9 @@ class EffectiveWeightsTest(TestCase):
     )
     def test_they_stand_for_the_bits(self, name, placement):
         bank = "codes" if placement == "side" else "none"
+        turned = (name == "tiny") == (placement == "side")
         own = model(name, placement=placement, bank=bank)
-        resolve = EffectiveWeights(own)
+        resolve = EffectiveWeights(own, turned=turned)
         outputs = []
         removing = ":heads=.5:channels=.25"
         pruning = ":pruning=.5"
@@ -46,7 +54,7 @@ class EffectiveWeightsTest(TestCase):
         ):
             bits = plan_tensor(own.config, plan)
             wanted = own(TOKENS, bits)
-            with weights_in_force(own, resolve(bits)):
+            with weights_in_force(own, resolve(bits), turned=turned):
                 found = own(TOKENS)
             self.assertAllClose(found, wanted, atol=2e-5)
             outputs.append(wanted)
@@ -54,7 +62,7 @@ class EffectiveWeightsTest(TestCase):
         self.assertNotAllClose(outputs[2], outputs[4], atol=1e-2)
         self.assertNotAllClose(outputs[2], outputs[6], atol=1e-2)
         self.assertEqual(resolve.traces, 3)  # without and with removal, pruned
-        with weights_in_force(own, resolve()):
+        with weights_in_force(own, resolve(), turned=turned):
             self.assertAllClose(own(TOKENS), outputs[3], atol=2e-5)
 
     def test_a_model_without_precisions_has_its_own(self):
@@ -79,6 +87,24 @@ class EffectiveWeightsTest(TestCase):
             if np.any(np.asarray(value) != np.asarray(before[path]))
         ]
         self.assertEqual(changed, [last.kernel.path])
+
+    @parameterized.product(activations=(0, 8), turned=(False, True))
+    def test_an_untied_head_is_one_of_them(self, activations, turned):
+        config = dataclasses.replace(open_source("tiny").config, tied=False)
+        precision = PrecisionConfig(
+            widths=(8, 4), ranks=(), group=32, activations=activations
+        )
+        own = Decoder(config, precision=precision, name="decoder")
+        own.build()
+        randomize(own.head, 3, size=0.2)
+        fit_scales(own, (8, 4))
+        bits = np.full(len(own.groups()), 4, "int32")
+        wanted = own(TOKENS, bits)
+        weights = EffectiveWeights(own, turned=turned)(bits)
+        with weights_in_force(own, weights, turned=turned):
+            found = own(TOKENS, bits_beside(own, bits))
+        self.assertAllClose(found, wanted, atol=2e-5)
+        self.assertNotAllClose(own(TOKENS), wanted, atol=1e-3)
 
     def test_quantized_activations_need_the_bits_in_every_call(self):
         own = tiny.model(activations=8)

@@ -104,6 +104,21 @@ class GenerationTest(TestCase):
             alone = generator.generate([prompt], max_new_tokens=9, **GREEDY)
             self.assertEqual(alone, [tokens])
 
+    @parameterized.parameters(*FAMILIES)
+    def test_in_bfloat16_one_prompt_is_as_right_as_several(self, name):
+        model = load_model(name, dtype="bfloat16")
+        generator = Generator(model)
+        for prompts in (PROMPTS, PROMPTS[2:]):
+            (*_, made) = generator.generate(
+                prompts, max_new_tokens=12, **GREEDY
+            )
+            (logits,) = full_logits(model, [PROMPTS[2] + made])
+            for place, token in enumerate(made, len(PROMPTS[2]) - 1):
+                # Two likeliest may change places by rounding.
+                self.assertGreater(
+                    logits[place, token], logits[place].max() - 0.05
+                )
+
     @parameterized.parameters(
         {}, {"placement": "inside"}, {"bank": "codes"}, {"activations": 8}
     )
@@ -116,6 +131,8 @@ class GenerationTest(TestCase):
         mixed = generator.generate(PROMPTS, max_new_tokens=6, **GREEDY)
         self.assert_recomputed(model, PROMPTS, mixed, generator.bits)
         self.assertNotEqual(made, mixed)
+        alone = generator.generate(PROMPTS[2:], max_new_tokens=6, **GREEDY)
+        self.assert_recomputed(model, PROMPTS[2:], alone, generator.bits)
 
     def test_weights_are_read_anew(self):
         model = load_model("tiny")

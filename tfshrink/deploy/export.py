@@ -23,6 +23,7 @@ from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
@@ -59,7 +60,8 @@ def export(
         kv: Codec of the K/V cache (`KVSpec.parse`) in place of the plan's own;
             its rate is of 2,048 tokens, or the model's limit.
         exit: Exit policy (`ExitSpec.parse`) of a `workdir` with exits, by which
-            tokens of a LiteRT file leave early; `None` runs all blocks.
+            tokens of a LiteRT file leave early; `None` is that of the plan,
+            and without one all blocks are run.
         format: Names of `FORMATS`.
         out: Folder to make. Default: saved_models/<model or run>-<plan>, the
             exit policy behind it.
@@ -82,6 +84,7 @@ def export(
             one.source.config, "workdir" if workdir else "model"
         )
         one = one if kv is None else _with_codec(one, KVSpec.parse(kv))
+        one, exit = _without_exit(one, exit)
         exits = None
         if exit is not None:
             exits = exits_to_export(exit, format, one)
@@ -123,6 +126,22 @@ def _with_codec(one, spec):
         for plan in one.plans
     ]
     return dataclasses.replace(one, plans=plans)
+
+
+def _without_exit(one, exit):
+    """Plans without policies, and the policy that is exported as text."""
+    own = {
+        str(ExitSpec.from_json(plan.exit)) for plan in one.plans if plan.exit
+    }
+    if exit is None and own:
+        if len(own) > 1 or not all(plan.exit for plan in one.plans):
+            raise UserError(
+                "`--plan` must be plans of one exit policy, or --exit name it. "
+                f"Received: {', '.join(sorted(own))}"
+            )
+        (exit,) = own
+    plans = [dataclasses.replace(plan, exit=None) for plan in one.plans]
+    return dataclasses.replace(one, plans=plans), exit
 
 
 def _name(one, exit):

@@ -54,20 +54,15 @@ def exits_to_export(text, formats, candidate):
                 "stages keep keys and values exact. "
                 f"Received: {spec} and {kv}"
             )
-    found = _exits_of(candidate)
-    if found is None:
+    if candidate.exits is None:
         raise UserError(
             "`--exit` needs a --workdir of bin/train --style=early_exit, "
             f"whose model has exits. Received: {candidate.name}, which has none"
         )
-    return dataclasses.replace(spec, layers=spec.layers_of(found))
-
-
-def _exits_of(candidate):
-    """Blocks behind which the model has exits, or `None`."""
-    if candidate.workdir is None:
-        return None
-    from tfshrink.models.run import read_run
-
-    config, _, _ = read_run(candidate.workdir)
-    return config["exits"]["layers"] if config.get("exits") else None
+    layers = spec.layers_of(candidate.exits.layers)
+    if spec.confidence == "cosine" and layers != candidate.exits.layers:
+        raise UserError(
+            "`--exit` cosine must use all exits of the model here: it compares "
+            f"the states of neighbours. Received: {spec}"
+        )
+    return dataclasses.replace(spec, layers=layers)

@@ -29,9 +29,9 @@ def generate(
 
     Returns:
         Dict of the prompt, the text, how many tokens were made, seconds to
-        the first of them and to the end, tokens/s from the first one on, and
-        `layers`, the blocks that a token ran, in the mean, of an export whose
-        tokens leave early.
+        the first of them and to the end, tokens/s from the first one on;
+        `exit`, the policy of an export whose tokens leave early, or `None`,
+        and `layers`, the blocks that a token of it ran, in the mean.
 
     Raises:
         UserError: Anything the arguments got wrong.
@@ -48,6 +48,7 @@ def generate(
         "prompt": prompt,
         "text": text,
         **speed(runtime.times),
+        "exit": leaves,
         "layers": float(np.mean(depths)) if depths and leaves else None,
     }
 

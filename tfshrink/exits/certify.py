@@ -83,7 +83,8 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
         promised, `measured` (mean loss), `p_value`, `prompts`, `steps` proved.
 
     Raises:
-        UserError: Too few prompts to prove anything.
+        UserError: Too few prompts to prove anything, or a light head that
+            breaks the promise alone.
     """
     for name, value in (("risk", risk), ("level", level)):
         if not 0.0 < value < 1.0:
@@ -115,6 +116,11 @@ def learn_then_test(trace, spec, *, risk, level=0.05, steps=STEPS):
             "prompts": count,
             "steps": step,
         }
+    if best is None:
+        raise UserError(
+            "`exit` must hold the promise where nothing leaves; head=light "
+            f"alone differs too often for a risk of {risk}. Received: {spec}"
+        )
     return best
 
 

@@ -4,8 +4,6 @@ import numpy as np
 from keras import ops
 
 from tfshrink.models.generation import Generator
-from tfshrink.models.walk import chosen
-from tfshrink.models.walk import EMPTY
 from tfshrink.models.walk import Walk
 
 
@@ -106,27 +104,15 @@ class FollowingWalk(Walk):
         """As the walk inside has it."""
         return self.walk.read(tokens, cache, column, pad, bits)
 
-    def round(self, bits, pad, settings, left, state):
-        """Says what the walk would choose, and goes on with the text."""
-        policy = dict(settings["exit"])
-        text = policy.pop("text")
-        logits, depth, cache = self.walk.next(
-            state["token"],
-            state["cache"],
-            state["column"],
-            pad,
-            bits,
-            state["done"],
-            state["step"],
-            policy,
-        )
-        token = chosen(logits, state, settings)
-        made = (ops.where(state["done"], EMPTY, x) for x in (token, depth))
-        state = {
-            **state,
-            "cache": cache,
-            "column": state["column"] + 1,
-            "step": state["step"] + 1,
+    def next(self, *arguments):
+        """As the walk inside has it."""
+        return self.walk.next(*arguments)
+
+    def after(self, token, state, settings):
+        """Goes on with the text, whatever was chosen."""
+        text = settings["exit"]["text"]
+        return {
             "token": ops.take(text, state["step"], axis=1),
+            "seen": state["seen"],
+            "done": state["done"],
         }
-        return *(x[:, None] for x in made), 1, state

@@ -14,7 +14,7 @@ def prefill(walk, weights, bits, tokens, pad, cache, *, turned=False):
 
     Args:
         walk: `Walk`.
-        weights: Of `effective_weights`.
+        weights: Of `EffectiveWeights`.
         bits: Integer tensor `(groups,)`, or `None` when `weights` hold them.
         tokens: int32 `(B, T)`, padded on the left, T a multiple of the cache's
             `chunk` or below it.

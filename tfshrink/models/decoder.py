@@ -343,10 +343,7 @@ class Decoder(keras.Model):
         """The head as `(V, C)`, in the compute type."""
         if self.head is None:
             return self.embedding.head(self._outer_bits(bits, 0))
-        kernel, own = self.head.kernel, self._outer_bits(bits, -1)
-        if own is not None and self.head.quantizer is not None:
-            kernel = self.head.quantizer(kernel, own)
-        kernel = ops.cast(kernel, self.compute_dtype)
+        kernel = self.head.kernel_at(self._outer_bits(bits, -1))
         return kernel if self.head.turned else ops.transpose(kernel)
 
     def logits(self, hidden, bits=None):

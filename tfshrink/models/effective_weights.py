@@ -58,10 +58,18 @@ class EffectiveWeights:
         return {**found, **self._of_exits()}
 
     def _of_exits(self):
-        """Matrices of the exits, which have no bits, in the compute type."""
+        """Matrices of the exits, which have no bits, in the compute type.
+
+        But for those of the classifiers, which work in float32.
+        """
         dtype, found = self.model.compute_dtype, {}
         kernels = {id(x) for x in _turned_of_exits(self.model)}
+        wide = {
+            id(x) for h in self.model.exit_heads for x in (h.narrow, h.judge)
+        }
         for variable in self.model.exit_variables:
+            if id(variable) in wide:
+                continue
             turned = self.turned and id(variable) in kernels
             if len(variable.shape) == 2 and (turned or dtype != variable.dtype):
                 value = ops.cast(variable, dtype)

@@ -122,7 +122,9 @@ class ExitStates:
             name: ops.stack([own[name] for own in exits]) for name in exits[0]
         }
         last = {"last_token": last_token, "last_nats": last_nats}
-        light = proposed(self.model, found["final"], kernel)[1][..., 0]
+        light = last_token
+        if self.model.light_head is not None:
+            light = proposed(self.model, found["final"], kernel)[1][..., 0]
         return {**stacked, **last, "light_token": light}
 
 

@@ -217,10 +217,10 @@ class Generator:
 
     def _programs(self, batch):
         """What is compiled for batches like one of so many sequences."""
-        few = on_cpu() and batch <= SINGLE
-        if few not in self.compiled:
-            self.compiled[few] = _Programs(self.walk, self.chunk, few)
-        return self.compiled[few]
+        xla = on_cpu() and batch <= SINGLE
+        if xla not in self.compiled:
+            self.compiled[xla] = _Programs(self.walk, self.chunk, xla)
+        return self.compiled[xla]
 
     def _prompt_columns(self, longest, new):
         """Columns for prompts: a bucket, or what a given cache leaves."""
@@ -279,8 +279,8 @@ class Generator:
 class _Programs:
     """The compiled functions of a generator.
 
-    XLA decodes few sequences on a CPU 1.5 to 2 times as fast as TensorFlow
-    (docs/measurements.md) and takes long prompts more slowly.
+    XLA decodes one sequence on a CPU about twice as fast as TensorFlow, and is
+    slower with several and with prompts (docs/decoding.md).
 
     Args:
         walk: `Walk`.

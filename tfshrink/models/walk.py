@@ -49,10 +49,14 @@ class Walk:
             "cache": cache,
             "column": state["column"] + 1,
             "step": state["step"] + 1,
-            **after(token, state, settings),
+            **self.after(token, state, settings),
         }
         made = (ops.where(state["done"], EMPTY, x) for x in (token, depth))
         return *(x[:, None] for x in made), 1, state
+
+    def after(self, token, state, settings):
+        """What a new token leaves behind: as `after` has it."""
+        return after(token, state, settings)
 
 
 def in_window(count, most, run):

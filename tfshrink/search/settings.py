@@ -148,7 +148,7 @@ class SearchSettings:
         if self.exit_specs and "latency" in self.objective_names:
             raise UserError(
                 "`objectives` must not name latency where `exit` names "
-                "policies: exports run all blocks. Received: "
+                "policies: what is timed runs all blocks. Received: "
                 f"{', '.join(self.objective_names)}"
             )
 

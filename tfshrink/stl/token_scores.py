@@ -3,7 +3,7 @@
 from keras import ops
 
 from tfshrink import backend
-from tfshrink.models.segments import NEVER
+from tfshrink.exit_spec import NEVER
 from tfshrink.ops import divergence
 
 OF_LOGITS = ("logit_cosine", "kl", "mse", "mae")
