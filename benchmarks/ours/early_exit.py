@@ -45,7 +45,9 @@ def main(arguments):
     prompts = own.given(ours_common.load_batches()[: FLAGS.steps, 0])
     spec = ExitSpec.parse(FLAGS.exit) if FLAGS.exit else None
     figures = {"agreement": 1.0, "same_text": 1.0, "weights_read": 1.0}
-    generator = Generator(own.model, bits=own.bits, exits=spec, chunk=new)
+    generator = Generator(
+        own.model, bits=own.bits, exits=spec, chunk=new, frozen=True
+    )
 
     def made(row):
         rows = generator.generate([row], max_new_tokens=new, temperature=0.0)

@@ -143,6 +143,18 @@ class GenerationTest(TestCase):
         made = generator.generate(PROMPTS, max_new_tokens=4, **GREEDY)
         self.assert_recomputed(model, PROMPTS, made)
 
+    def test_frozen_weights_are_read_once_for_the_same_bits(self):
+        model = precise_model()
+        generator = Generator(model, bits=(4,) * 9, frozen=True)
+        first = generator.generate(PROMPTS, max_new_tokens=6, **GREEDY)
+        for variable in model.blocks[0].trainable_variables:
+            variable.assign(ops.flip(variable.value, axis=0))
+        again = generator.generate(PROMPTS, max_new_tokens=6, **GREEDY)
+        self.assertEqual(again, first)
+        generator.bits = (8,) * 9
+        made = generator.generate(PROMPTS, max_new_tokens=6, **GREEDY)
+        self.assert_recomputed(model, PROMPTS, made, generator.bits)
+
     def test_one_trace_serves_all_settings(self):
         generator = Generator(precise_model(), bits=(4,) * 9, chunk=8)
         random = np.random.default_rng(0)

@@ -35,7 +35,12 @@ def followed(own, prompts, rows, trace, spec, new):
         took, E for none; boolean `(N, T)`, whether it is the text's next.
     """
     generator = Generator(
-        own.model, bits=own.bits, exits=spec, chunk=new, codecs=own.codecs
+        own.model,
+        bits=own.bits,
+        exits=spec,
+        chunk=new,
+        codecs=own.codecs,
+        frozen=True,
     )
     generator.walk = FollowingWalk(generator.walk)
     exits = np.full(trace.made.shape, len(trace.layers), "int32")

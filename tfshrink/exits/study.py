@@ -240,7 +240,12 @@ def timed(own, prompts, spec, new):
         prompts, prefill included), `layers` (mean), `rows` (the tokens).
     """
     generator = Generator(
-        own.model, bits=own.bits, exits=spec, chunk=new, codecs=own.codecs
+        own.model,
+        bits=own.bits,
+        exits=spec,
+        chunk=new,
+        codecs=own.codecs,
+        frozen=True,
     )
     lists = [
         row[:length].tolist()

@@ -38,7 +38,8 @@ class Generator:
     token's in the continuation, and on nothing else.
 
     Args:
-        model: A built `Decoder`. Its weights are read anew in every call.
+        model: A built `Decoder`. Its weights are read anew in every call,
+            unless `frozen`.
         tokenizer: A `transformers` tokenizer, for `stream_text`.
         bits: As `Decoder` takes them (`structure.plan_tensor`), or
             `None` for full precision. The attribute may be set anew.
@@ -48,6 +49,8 @@ class Generator:
         codecs: `BlockCodecs` that the cache keeps keys and values with, or
             `None` to keep them as they are.
         exits: `ExitSpec` by which tokens leave early, or `None`.
+        frozen: Whether weights are read once and what is in force is kept,
+            which spares a tenth of a second a call for SmolLM2-135M.
 
     Attributes:
         depths: Of the last call, for each row the number of
@@ -69,8 +72,10 @@ class Generator:
         chunk=64,
         codecs=None,
         exits=None,
+        frozen=False,
     ):
         self.model = model
+        self.frozen = frozen
         self.depths = []
         self.tokenizer = tokenizer
         self.bits = bits
@@ -185,7 +190,7 @@ class Generator:
         settings, tokens, pad = _tensors((settings, tokens, pad))
         memory = self._memory(sources, len(prompts), bits)
         programs = self._programs(len(prompts))
-        weights = {**programs.prepare(bits), **memory}
+        weights = {**programs.weights(bits, self.frozen), **memory}
         bits = bits_beside(self.model, bits)
         cache = self.walk.create(len(prompts), length)
         if width:
@@ -290,6 +295,7 @@ class _Programs:
 
     def __init__(self, walk, chunk, xla):
         model = walk.model
+        self._kept = None  # bits, and the weights they put in force
         self.prepare = EffectiveWeights(model, turned=xla)
         self.prefill = Compiled(
             functools.partial(decode_loop.prefill, walk, turned=xla),
@@ -302,6 +308,15 @@ class _Programs:
             model.variables,
             xla=xla,
         )
+
+    def weights(self, bits, keep=False):
+        """Of `EffectiveWeights` at bits; kept ones where they are the same."""
+        key = None if bits is None else ops.convert_to_numpy(bits).tobytes()
+        if not keep or self._kept is None or self._kept[0] != key:
+            found = self.prepare(bits)
+            self._kept = (key, found) if keep else None
+            return found
+        return self._kept[1]
 
 
 def walk_of(model, exits=None, codecs=None):

@@ -103,6 +103,7 @@ FLAG_GROUPS = {
         "exit_weights": ("Weight of each exit's loss.", EXIT_WEIGHTS),
         "exit_vocabulary": "Tokens, a batch's likeliest, in it; 0 is all.",
         "exit_rows": "Rows that fit light head and classifiers, at the end.",
+        "exit_data": "Text that the model continues for the classifiers.",
         "curriculum": ("Which exits a step trains.", CURRICULA),
         "layer_dropout": "Chance that the last block is left out of a step.",
     },
@@ -192,6 +193,9 @@ class TrainSettings:
         exit_vocabulary: Its `vocabulary`; of models that a run trains from
             scratch it is all.
         exit_rows: Rows that light head and classifiers are fitted to.
+        exit_data: Text of which the model continues rows of half a `context`,
+            behind their half, for the classifiers; empty is the run's, in
+            rows of a `context`.
         dropout, label_smoothing: As in `ScratchLoss`, of models that a run
             trains from scratch.
         rate_schedule: `"cosine"`, or `"noam"`.
@@ -247,6 +251,7 @@ class TrainSettings:
     exit_weights: str = "layer"
     exit_vocabulary: int = 4096
     exit_rows: int = 64
+    exit_data: str = ""
     curriculum: str = "none"
     layer_dropout: float = 0.0
     dropout: float = 0.1

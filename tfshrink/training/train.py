@@ -90,6 +90,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         held_out = held_out_examples(
             settings.eval_data, tokenizer, protocol.context
         )
+    begun = _begun(settings, tokenizer, source.config)
     if not resume:
         # What the run needs later is tried before it begins.
         JudgedText.load(protocol, tokenizer)
@@ -120,7 +121,8 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         if several:
             model = _copied(model, _loaded(settings, source, precision, exits))
         bits = plan_tensor(model.config, plans[0])
-        own = own_text(model, held.tokens, bits, codecs)
+        rows = (held if begun is None else begun).tokens
+        own = own_text(model, rows, bits, codecs)
         report = fit_exits(model, settings, plans, held, codecs, own)
         folder.write("exits.json", report)
     weights = "weights" in settings.train.split(",")
@@ -174,6 +176,22 @@ def _copied(trained, model):
     for source, target in pairs:
         target.assign(np.asarray(source))
     return model
+
+
+def _begun(settings, tokenizer, config):
+    """Rows that the model is to continue for classifiers, or `None`."""
+    if not settings.exit_data:
+        return None
+    own = dataclasses.replace(
+        settings, data=settings.exit_data, context=max(2, settings.context // 2)
+    )
+    text = training_examples(own, tokenizer, config)
+    if text is None:
+        raise UserError(
+            "`exit_data` must be text that is there: the model continues it. "
+            f"Received: {settings.exit_data}"
+        )
+    return hold_out(text, settings.exit_rows)[1]
 
 
 def hold_out(text, count):
