@@ -67,7 +67,12 @@ def main(arguments):
             known = followed(own, prompts, rows, trace, spec, new)
         whole = summary(trace, spec, ExitCost.of(own.model), new, known)
         figures = {name: whole[name] for name in figures if name in whole}
-        full = [row[FLAGS.context :] for row in rows]
+        # One at a time, too: a batch rounds otherwise.
+        plain = Generator(own.model, bits=own.bits, chunk=new, frozen=True)
+        full = [
+            plain.generate([row], max_new_tokens=new, temperature=0.0)[0]
+            for row in lists
+        ]
         figures["same_text"] = same_text([text for text, _ in results], full)
     count = sum(len(text) for text, _ in results)
     depths = np.concatenate([depth for _, depth in results])
