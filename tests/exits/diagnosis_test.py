@@ -27,7 +27,7 @@ class Subject:
         return {"calibrate": 0, "test": 1}[split]
 
     def trace(self, seed):
-        return traces.made_up(rows=8, seed=seed, layers=(1,), depth=2)
+        return traces.made_up(rows=8, seed=seed, layers=(1,), depth=2), []
 
     def results(self, **values):
         return {"run": "tiny", **values}

@@ -51,7 +51,7 @@ class TranslatedTest(TestCase):
         full = own.quality(prompts, None)
         self.assertEqual(own.quality(prompts, ExitSpec.parse("margin:1")), full)
         self.assertEqual(full["sentences"], 4)
-        trace = own.trace(prompts)
+        trace, _ = own.trace(prompts)
         self.assertEqual((trace.layers, trace.depth), ((1,), 2))
         cost = ExitCost.of(own.model)
         self.assertEqual(

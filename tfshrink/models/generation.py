@@ -49,8 +49,8 @@ class Generator:
         codecs: `BlockCodecs` that the cache keeps keys and values with, or
             `None` to keep them as they are.
         exits: `ExitSpec` by which tokens leave early, or `None`.
-        frozen: Whether weights are read once and what is in force is kept,
-            which spares a tenth of a second a call for SmolLM2-135M.
+        frozen: Whether matrices are read once and what is in force of them is
+            kept, which spares a tenth of a second a call for SmolLM2-135M.
 
     Attributes:
         depths: Of the last call, for each row the number of
