@@ -34,14 +34,7 @@ def followed(own, prompts, rows, trace, spec, new):
         `(exits, right)`: int32 `(N, T)`, number of the exit that each token
         took, E for none; boolean `(N, T)`, whether it is the text's next.
     """
-    generator = Generator(
-        own.model,
-        bits=own.bits,
-        exits=spec,
-        chunk=new,
-        codecs=own.codecs,
-        frozen=True,
-    )
+    generator = generator_of(own, spec, new)
     generator.walk = FollowingWalk(generator.walk)
     exits = np.full(trace.made.shape, len(trace.layers), "int32")
     right = np.zeros(trace.made.shape, bool)
@@ -66,6 +59,24 @@ def followed(own, prompts, rows, trace, spec, new):
         ]
         right[index, trace.made[index]] = said[: len(text)] == text
     return exits, right
+
+
+def generator_of(own, spec, new):
+    """A `Generator` of a policy that keeps its weights.
+
+    Args:
+        own: `OpenExits`.
+        spec: `ExitSpec`, or `None` for all blocks.
+        new: Most tokens of a call.
+    """
+    return Generator(
+        own.model,
+        bits=own.bits,
+        exits=spec,
+        chunk=new,
+        codecs=own.codecs,
+        frozen=True,
+    )
 
 
 class FollowingWalk(Walk):

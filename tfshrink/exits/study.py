@@ -18,11 +18,11 @@ from tfshrink.exits.certify import learn_then_test
 from tfshrink.exits.choice import ExitCost
 from tfshrink.exits.choice import summary
 from tfshrink.exits.followed import followed
+from tfshrink.exits.followed import generator_of
 from tfshrink.exits.followed import needs_following
 from tfshrink.exits.trace import trace_generated
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
-from tfshrink.models.generation import Generator
 from tfshrink.models.kv_codecs import check_spec
 from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.models.plain_decoder import check_plain_decoder
@@ -239,14 +239,7 @@ def timed(own, prompts, spec, new):
         Dict: `tokens_per_second` (the best of `REPEATS` rounds over all
         prompts, prefill included), `layers` (mean), `rows` (the tokens).
     """
-    generator = Generator(
-        own.model,
-        bits=own.bits,
-        exits=spec,
-        chunk=new,
-        codecs=own.codecs,
-        frozen=True,
-    )
+    generator = generator_of(own, spec, new)
     lists = [
         row[:length].tolist()
         for row, length in zip(prompts.tokens, prompts.lengths, strict=True)
