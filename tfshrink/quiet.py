@@ -23,9 +23,15 @@ def quiet():
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     for library in ("jax", "tensorflow", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    # In a notebook TensorFlow sets its level anew; a filter stays.
+    logging.getLogger("tensorflow").addFilter(_is_error)
     absl_logging.set_verbosity(absl_logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def _is_error(record):
+    return record.levelno >= logging.ERROR
 
 
 class _QuietTensorFlow:
