@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 MINUTES = 5  # for a cell, before it counts as stuck
-# What parameters are in the small form; SMALL.txt is a text of its own.
+# What parameters are in the small form; small.txt is made beside it.
 SMALL = {
     "MODEL": "tiny",
     "BATCH_SIZE": 2,
@@ -43,7 +43,7 @@ SMALL = {
 # The same of single notebooks.
 OWN = {
     "export_and_run": {"PLANS": ["4"]},
-    "quick_start": {"PLANS": "4"},
+    "quick_start": {"PLANS": "4", "TEXT": "short.txt"},
 }
 PATHS = re.compile(r"/(root|home|tmp|work|Users|mnt|opt)\b|[A-Z]:\\")
 
@@ -92,6 +92,11 @@ class NotebookFileTest(TestCase):
         self.assertLen(cells, 1)
         self.assertIn("-m", cells.pop())
 
+    def test_small_values_are_of_parameters(self):
+        sources = "\n".join(read(name)[1].source for name in NAMES)
+        for name in SMALL:
+            self.assertRegex(sources, rf"(?m)^{name} = ")
+
     @parameterized.parameters(NAMES)
     def test_code_has_80_columns(self, name):
         for cell in read(name)[0].cells:
@@ -130,8 +135,9 @@ class NotebookRunTest(TestCase):
     @parameterized.parameters(NAMES)
     def test_runs(self, name):
         folder = pathlib.Path(self.create_tempdir().full_path)
-        text = "A small text, which is read by a small model. " * 400
-        (folder / "small.txt").write_text(text, encoding="utf-8")
+        text = "A small text, which is read by a small model. "
+        (folder / "small.txt").write_text(text * 400, encoding="utf-8")
+        (folder / "short.txt").write_text(text * 40, encoding="utf-8")
         notebook, parameters = read(name)
         values = {**SMALL, **OWN.get(name, {}), "CACHE": "cache"}
         self._run(f"import os\nos.chdir({str(folder)!r})")
@@ -152,7 +158,7 @@ class NotebookRunTest(TestCase):
         made = {
             "early_exit": ["study/exits.json", "runs/early_exit-1/exits.json"],
             "export_and_run": ["model.zip", "saved_models/1/metadata.json"],
-            "quick_start": ["trained.json", "runs/spnet-1/results.json"],
+            "quick_start": ["rounded.json", "runs/spnet-1/results.json"],
             "search_and_certify": ["report.html", "certificate.json"],
         }
         for path in made[name]:
