@@ -17,6 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 LONGEST = (
     "tests/jax_backend_test",
     "tests/benchmarks_test",
+    "tests/notebooks_test",
     "tests/training/command_test",
     "tests/training/scratch_test",
     "tests/search/commands_test",
