@@ -35,6 +35,13 @@ IMPORTS = (
     "tfshrink.search.search",
     "tfshrink.training.train",
 )
+# Keras looks for pandas, whose Arrow starts a thread; no command needs it.
+SERVER = """
+import sys
+sys.modules["pandas"] = None
+from tests.forks import serve
+serve()
+"""
 _SERVERS = []
 
 
@@ -81,7 +88,7 @@ def run(command, *, cwd=None, env=None, timeout=200, check=False):
 
 def _start():
     server = subprocess.Popen(
-        [sys.executable, "-c", "from tests.forks import serve; serve()"],
+        [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -105,8 +112,6 @@ def serve():
     """Answers requests, a line each, until there are no more."""
     import importlib
 
-    # Keras looks for it, Arrow in it starts a thread, no command needs it.
-    sys.modules["pandas"] = None
     for name in IMPORTS:
         importlib.import_module(name)
     threads = len(os.listdir("/proc/self/task"))
