@@ -34,4 +34,4 @@ class Condition(NamedTuple):
 
 
 def _number(word):
-    return zlib.crc32(repr(word).encode())
+    return zlib.crc32(str(word).encode())

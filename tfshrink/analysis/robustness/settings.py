@@ -106,7 +106,7 @@ class RobustnessSettings:
             "weight_noise": (0, float("inf")),
             "token_dropout": (0, 1),
             "token_substitution": (0, 1),
-            "quantization_bits": (2, 16),
+            "quantization_bits": (2, 8),
         }
         for name, (least, most) in ranges.items():
             for value in getattr(self, name):
@@ -139,6 +139,17 @@ class RobustnessSettings:
         if self.alpha is not None:
             return self.alpha
         return PGD_REACH * epsilon / self.steps
+
+    def draws_every(self, plans):
+        """What draws one of the plans: `"row"`, `"batch"` or `None`.
+
+        Args:
+            plans: How many there are.
+        """
+        every = self.random_precision
+        if every == "auto":
+            every = "row" if plans > 1 else "none"
+        return None if every == "none" else every
 
     @property
     def attack_conditions(self):
