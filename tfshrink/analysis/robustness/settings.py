@@ -17,6 +17,13 @@ NOISES = {
     "weight_quantization": "quantization_bits",
     "activation_quantization": "quantization_bits",
 }
+STRENGTHS = {  # the least and the most of each
+    "epsilon": (0, float("inf")),
+    "weight_noise": (0, float("inf")),
+    "token_dropout": (0, 1),
+    "token_substitution": (0, 1),
+    "quantization_bits": (2, 8),
+}
 DRAWS = ("auto", "batch", "none", "row")
 PGD_REACH = 2.5  # ball radii that the steps of PGD cover together
 
@@ -24,6 +31,8 @@ PGD_REACH = 2.5  # ball radii that the steps of PGD cover together
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RobustnessSettings:
     """Attacks, noises and their strengths; each strength is a condition.
+
+    What holds several values also takes one alone.
 
     Args:
         attacks: Names from `ATTACKS`.
@@ -83,6 +92,11 @@ class RobustnessSettings:
     confidence: float = 0.95
 
     def __post_init__(self):
+        for name in ("attacks", "noises", *STRENGTHS):
+            value = getattr(self, name)
+            one = isinstance(value, (str, int, float))
+            # A frozen dataclass sets its fields in this way.
+            object.__setattr__(self, name, (value,) if one else tuple(value))
         for name, known in (("attacks", ATTACKS), ("noises", NOISES)):
             for value in getattr(self, name):
                 if value not in known:
@@ -101,14 +115,7 @@ class RobustnessSettings:
             )
 
     def _check_strengths(self):
-        ranges = {
-            "epsilon": (0, float("inf")),
-            "weight_noise": (0, float("inf")),
-            "token_dropout": (0, 1),
-            "token_substitution": (0, 1),
-            "quantization_bits": (2, 8),
-        }
-        for name, (least, most) in ranges.items():
+        for name, (least, most) in STRENGTHS.items():
             for value in getattr(self, name):
                 if not least <= value <= most:
                     upper = "" if most == float("inf") else f", at most {most}"
