@@ -57,6 +57,10 @@ def _check(candidate, settings):
     if not candidate.plans:
         raise UserError("`plan` must name at least one plan. Received: none")
     names = [plan.name for plan in candidate.plans]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"`plan` must name each plan once. Received: {', '.join(names)}"
+        )
     for plan in candidate.plans:
         for part in ("kv", "exit"):
             if getattr(plan, part):
@@ -166,12 +170,12 @@ def _plans(candidate, settings, examples, scale, reference, figures, on_rows):
     every = settings.draws_every(len(plans))
     if every is None:
         return rows, None
-    names = [plan.name for plan in plans]
-    force = [meter.forward.in_force(own) for own in bits]
+    # By name, so that the order of plans does not change what is drawn.
+    order = sorted(range(len(plans)), key=lambda i: plans[i].name)
+    names = [plans[i].name for i in order]
+    force = [meter.forward.in_force(bits[i]) for i in order]
     defence = RandomPrecision(meter, force, every)
-    offsets = {
-        name: own.offsets for name, own in zip(names, found, strict=True)
-    }
+    offsets = {plans[i].name: found[i].offsets for i in order}
     return rows, defence.rows(names, offsets, figures, reference)
 
 
