@@ -35,6 +35,13 @@ IMPORTS = (
     "tfshrink.search.search",
     "tfshrink.training.train",
 )
+# Keras looks for pandas, whose Arrow starts a thread; no command needs it.
+SERVER = """
+import sys
+sys.modules["pandas"] = None
+from tests.forks import serve
+serve()
+"""
 _SERVERS = []
 
 
@@ -81,7 +88,7 @@ def run(command, *, cwd=None, env=None, timeout=200, check=False):
 
 def _start():
     server = subprocess.Popen(
-        [sys.executable, "-c", "from tests.forks import serve; serve()"],
+        [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -129,9 +129,10 @@ class ExitExportTest(TestCase):
         self.assertBetween(row["blocks a token"], 1.01, 1.99)
 
     def test_a_threshold_of_one_is_the_export_without_exits(self):
-        texts = []
+        texts, folders = [], []
         for name, policy in (("one", "classifier:1"), ("full", None)):
             folder, _ = self.exported(policy, name, plan="8")
+            folders.append(folder)
             result = generate(
                 "Once",
                 lambda piece: None,
@@ -143,6 +144,29 @@ class ExitExportTest(TestCase):
             blocks = {"one": 2.0, "full": None}[name]
             self.assertEqual(result["layers"], blocks)
         self.assertEqual(*texts)
+        full, one = self._side_by_side(*reversed(folders))
+        self.assertEqual((full["layers"], one["layers"]), (2.0, 2.0))
+        self.assertEqual((one["agreement"], one["same_text"]), (1.0, 1.0))
+        self.assertEqual((full["exit"], full["speedup"]), (None, 1.0))
+        self.assertEqual(one["exit"], "classifier:1:layers=1")
+
+    def _side_by_side(self, full, *others):
+        """Rows of benchmarks/exported_exits.py."""
+        out = self.root / "exits.json"
+        done = forks.run(
+            (
+                "benchmarks/exported_exits.py",
+                f"--full={full}",
+                f"--artifacts={','.join(map(str, others))}",
+                "--prompts=2",
+                "--prompt_tokens=16",
+                "--new_tokens=6",
+                f"--json={out}",
+            ),
+            cwd=ROOT,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(out.read_text())["rows"]
 
     def test_a_conversation_goes_on_where_it_was(self):
         settings = {"max_new_tokens": 6, "sampling": Sampling(**GREEDY)}

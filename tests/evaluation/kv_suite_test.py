@@ -14,7 +14,7 @@ from tests.test_case import ON_TENSORFLOW
 from tests.test_case import TestCase
 from tfshrink.data.examples import Examples
 from tfshrink.errors import UserError
-from tfshrink.evaluation.kv_suite import copy_examples
+from tfshrink.evaluation.codec_meter import copy_examples
 from tfshrink.evaluation.kv_suite import kv_suite
 from tfshrink.evaluation.kv_suite import suite_specs
 from tfshrink.evaluation.kv_suite_report import print_suite
@@ -40,6 +40,7 @@ class KVSuiteTest(TestCase):
             limit=2,
             dtype="float32",
             verify=True,
+            processes=False,
         )
         exact, eight, pca = found["rows"]
         self.assertEqual(exact["perplexity_ratio"], 1.0)

@@ -1,38 +1,28 @@
 """Codecs of the K/V cache side by side: bytes, quality, text, speed."""
 
-import gc
+import concurrent.futures
+import contextlib
+import multiprocessing
 import time
 
-import numpy as np
-from keras import ops
-
-from tfshrink import backend
-from tfshrink.data.examples import Examples
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
+from tfshrink.evaluation.codec_meter import codec_meter
+from tfshrink.evaluation.codec_meter import DECODED
+from tfshrink.evaluation.codec_meter import REPEATS
 from tfshrink.evaluation.environment import environment
-from tfshrink.evaluation.kv_cost import kv_cost
-from tfshrink.evaluation.kv_error import KVError
-from tfshrink.evaluation.material import Material
+from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
-from tfshrink.evaluation.quality_meter import QualityMeter
 from tfshrink.kv_spec import CODECS
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import METHODS
 from tfshrink.kv_spec import RATED
 from tfshrink.models.kv_codecs import check_spec
-from tfshrink.models.kv_codecs import open_codecs
-from tfshrink.models.streaming import streamed_hidden
-from tfshrink.plan import Plan
 
-COPIED = 32  # tokens that are to be said again
-NEW_TOKENS = 64  # of continuations
-DECODED = 32  # of one measurement of speed
-FULL = 16  # bits of weights
-REPEATS = 3
-ROUNDING = 0.03  # of the size of hidden states, in bfloat16
+# A process never gives back what it compiled: 1 to 2 GB a codec of SmolLM2.
+CODECS_A_PROCESS = 3
 
 
 def kv_suite(
@@ -48,6 +38,7 @@ def kv_suite(
     verify=False,
     speed=True,
     seed=0,
+    processes=True,
     on_rows=lambda rows: None,
 ):
     """Measures codecs on one model and text, each against the exact cache.
@@ -66,6 +57,8 @@ def kv_suite(
             nothing is coded yet, and tokens one by one to tokens in steps.
         speed: Whether decoding behind the context is timed.
         seed: Of the tokens that are to be copied.
+        processes: Whether other processes measure, a few codecs each, which
+            bounds the memory of a long suite.
         on_rows: Called with the rows so far after each codec.
 
     Returns:
@@ -96,31 +89,34 @@ def kv_suite(
         dtype=dtype,
         batch_size=2,
     )
-    from tfshrink.models.load import load_model
     from tfshrink.models.sources import open_source
 
     source = open_source(model)
     protocol.check_model(source.config)
     for spec in specs:
         check_spec(spec, source.config, context)
-    material = Material.load(protocol, source)
-    own = load_model(source, dtype=dtype)
-    suite = _Suite(own, source, protocol, material, seed)
-    rows = []
-    with progress_bar("codecs", len(specs)) as show:
+    text = JudgedText.load(protocol, source.tokenizer())
+    task = model, protocol, seed, {"verify": verify, "speed": speed}
+    exact, rows, peaks = None, [], []
+    with (
+        _measuring(processes) as measure,
+        progress_bar("codecs", len(specs)) as show,
+    ):
         for done, spec in enumerate(specs, 1):
-            rows.append(suite.row(spec, verify=verify, speed=speed))
+            found, peak = measure(task, spec, exact)
+            exact = exact or found
+            rows.append(found[0])
+            peaks.append(peak)
             on_rows(rows)
-            gc.collect()  # compiled functions hold weights in circles
-            show(done, done * len(material.text.examples) * context)
+            show(done, done * len(text.examples) * context)
     return {
         "model": source.name,
         "protocol": {
             **protocol.to_json(),
-            "describe": material.text.describe(protocol),
+            "describe": text.describe(protocol),
         },
         "rows": rows,
-        "memory": peak_memory(),
+        "memory": max(peaks, key=lambda peak: peak["host_mb"]),
         "environment": environment(),
         "seconds": time.monotonic() - start,
     }
@@ -157,162 +153,22 @@ def suite_specs(method, compression, layers="all"):
     return found
 
 
-class _Suite:
-    """One model and text; what the exact cache says is kept."""
-
-    def __init__(self, model, source, protocol, material, seed):
-        self.model = model
-        self.source = source
-        self.tokenizer = source.tokenizer()
-        self.protocol = protocol
-        self.examples = material.text.examples
-        self.copies = copy_examples(self.examples, COPIED, seed)
-        window = self.examples.tokens[:1]
-        self.error = KVError(model, window, protocol.first)
-        self.exact = None
-
-    def row(self, spec, *, verify, speed):
-        """What is measured of a codec."""
-        config, context = self.source.config, self.protocol.context
-        codecs = open_codecs(spec, self.source, context)
-        plan = Plan.from_block_bits(
-            [FULL] * (4 * config.layers),
-            layers=config.layers,
-            tied=config.tied,
-            kv=spec.to_json(),
-        )
-        meter = QualityMeter(
-            self.model, self.examples, batch_size=2, codecs=codecs
-        )
-        found = {
-            **kv_cost(config, plan, context, codecs),
-            **meter.measure(),
-            **self.error.measure(codecs),
-        }
-        # The same shapes: what was compiled serves.
-        meter.examples = self.copies
-        found["copied"] = meter.measure()["token_accuracy"]
-        generator = self._generator(codecs)
-        texts = self._continued(generator)
-        if self.exact is None:
-            self.exact = {"texts": texts, "perplexity": found["perplexity"]}
-        found["perplexity_ratio"] = (
-            found["perplexity"] / self.exact["perplexity"]
-        )
-        found["agreement"] = float(np.mean(texts == self.exact["texts"]))
-        found |= self._bleu(texts)
-        if speed:
-            found["tokens_per_second"] = self._speed(generator)
-        if verify and codecs is not None:
-            found["verified"] = verified(self.model, codecs, self.examples)
-        return found
-
-    def _bleu(self, texts):
-        """BLEU of continuations, those behind the exact cache as references."""
-        from sacrebleu.metrics import BLEU
-
-        metric = BLEU()
-        made, references = (
-            self.tokenizer.batch_decode(own.tolist())
-            for own in (texts, self.exact["texts"])
-        )
-        score = metric.corpus_score(made, [references]).score
-        return {"bleu": score, "bleu_signature": str(metric.get_signature())}
-
-    def _generator(self, codecs):
-        from tfshrink.models.generation import Generator
-
-        return Generator(self.model, chunk=NEW_TOKENS, codecs=codecs)
-
-    def _continued(self, generator):
-        """Greedy tokens behind the windows, `(N, NEW_TOKENS)`."""
-        length = self.protocol.context - NEW_TOKENS
-        prompts = self.examples.tokens[:2, :length].tolist()
-        made = generator.generate(
-            prompts,
-            max_new_tokens=NEW_TOKENS,
-            temperature=0.0,
-            stop_tokens=(),
-        )
-        return np.array(made)
-
-    def _speed(self, generator):
-        """Tokens/s of one sequence at the end of the context, the median.
-
-        The first part compiles, and waits for the prompt to be read.
-        """
-        made = DECODED * (1 + REPEATS)
-        prompt = self.examples.tokens[0, : self.protocol.context - made]
-        times = [
-            time.monotonic()
-            for _ in generator.steps(
-                [prompt.tolist()],
-                made,
-                DECODED,
-                {"temperature": 0.0, "stop_tokens": ()},
-            )
-        ]
-        return float(DECODED / np.median(np.diff(times)))
+@contextlib.contextmanager
+def _measuring(processes):
+    """`_measured`, in this process or, a few calls each, in others."""
+    if not processes:
+        yield _measured
+        return
+    with concurrent.futures.ProcessPoolExecutor(
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        max_tasks_per_child=CODECS_A_PROCESS,
+    ) as pool:
+        yield lambda *task: pool.submit(_measured, *task).result()
 
 
-def copy_examples(examples, count, seed):
-    """Windows whose last tokens repeat a passage of random ones.
-
-    Args:
-        examples: `Examples` of a text.
-        count: Tokens of the passage.
-        seed: Of the passage; it lies between a tenth and half of the window.
-
-    Returns:
-        `Examples`; the repeated tokens count, but for the first two.
-    """
-    random = np.random.default_rng(seed)
-    tokens = np.array(examples.tokens)
-    mask = np.zeros_like(examples.mask)
-    length = tokens.shape[1]
-    for row in tokens:
-        passage = random.choice(examples.tokens.ravel(), count)
-        place = random.integers(length // 10, length // 2)
-        row[place : place + count] = passage
-        row[-count:] = passage
-    mask[:, length - count + 2 :] = 1.0
-    return Examples(tokens, mask)
-
-
-def verified(model, codecs, examples, length=192):
-    """Holds a codec to the exact cache, through the path of generation.
-
-    Args:
-        model: `Decoder`.
-        codecs: `BlockCodecs`.
-        examples: `Examples`: the first window's beginning is read.
-        length: Tokens of it, at most.
-
-    Returns:
-        Dict of mean differences of hidden states, relative to their size:
-        `before` anything is coded, `stepwise` between tokens one by one and in
-        steps, `after` the first block is coded: what the codec costs; and
-        `passed`, whether the first two are rounding.
-    """
-    tokens = ops.convert_to_tensor(examples.tokens[:1, :length])
-
-    def read(codecs, chunk=None):
-        run = backend.Compiled(
-            lambda tokens: streamed_hidden(model, tokens, codecs, chunk=chunk),
-            model.variables,
-        )
-        return ops.convert_to_numpy(ops.cast(run(tokens), "float32"))[0]
-
-    def apart(a, b):
-        return float(np.abs(a - b).mean() / np.abs(a).mean())
-
-    exact, steps, single = read(None), read(codecs), read(codecs, 1)
-    block = next(codec.block for codec in codecs.codecs if codec)
-    first = codecs.window + block  # the first token that sees a coded one
-    found = {
-        "before": apart(exact[:first], steps[:first]),
-        "stepwise": apart(single, steps),
-        "after": apart(exact[first:], steps[first:]),
-    }
-    passed = max(found["before"], found["stepwise"]) < ROUNDING
-    return {**found, "passed": passed}
+def _measured(task, spec, exact):
+    """`(row, texts)` of a codec, and the process's peak memory so far."""
+    name, protocol, seed, options = task
+    meter = codec_meter(name, protocol, seed)
+    return meter.row(spec, exact, **options), peak_memory()
