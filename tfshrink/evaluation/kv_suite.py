@@ -11,13 +11,13 @@ from tfshrink.data.examples import Examples
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.kv_cost import kv_cost
 from tfshrink.evaluation.kv_error import KVError
 from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.evaluation.quality_meter import QualityMeter
+from tfshrink.evaluation.results import origin
 from tfshrink.kv_spec import CODECS
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import METHODS
@@ -121,7 +121,7 @@ def kv_suite(
         },
         "rows": rows,
         "memory": peak_memory(),
-        "environment": environment(),
+        **origin(),
         "seconds": time.monotonic() - start,
     }
 

@@ -73,7 +73,13 @@ def rank_chart(name, caption, rows, *, x_label):
         color, tips = theme.LIGHT["c0"], []
         for place, (label, value, text) in enumerate(rows):
             axis.barh(place, value, 0.4, color=color)
-            axis.text(0, place - 0.28, label, va="bottom")
+            axis.annotate(
+                label,
+                (0, place - 0.26),
+                (3, 0),
+                textcoords="offset points",
+                va="bottom",
+            )
             tips.append(Tip(axis, value / 2, place, text, abs(value), 0.9))
         axis.set_ylim(len(rows) - 0.6, -0.9)
         axis.set_yticks([])

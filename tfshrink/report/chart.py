@@ -1,6 +1,7 @@
 """A figure that is drawn once: for the page, and as PNG and SVG files."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -53,19 +54,16 @@ class Chart:
         )
         return own, self.plot(own, list(axes[:, 0]))
 
-    def svg(self, salt):
+    @functools.cached_property
+    def drawn(self):
         """The figure as part of a page.
 
-        Args:
-            salt: What its ids begin with: no other figure's of the page.
-
-        Returns:
-            `(svg, tips)`: text of the element, and a list of
-            `[x, y, width, height, text]` in its units, centres first.
+        `(svg, tips)`: text of the element, and a list of
+        `[x, y, width, height, text]` in its units, centres first.
         """
         import matplotlib
 
-        with matplotlib.rc_context(theme.settings(salt)):
+        with matplotlib.rc_context(theme.settings(self.name)):
             own, tips = self.draw()
             text = inline_svg(own, self.caption)
             return text, [tip.place(own) for tip in tips]

@@ -55,7 +55,7 @@ def heat_chart(
             image = axis.imshow(
                 np.ma.masked_invalid(panel.values),
                 aspect="auto",
-                cmap=theme.MAP,
+                cmap=theme.color_map(),
                 norm=norm,
                 interpolation="none",  # a pixel a cell, not one a dot
             )

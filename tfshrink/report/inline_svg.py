@@ -49,3 +49,8 @@ def inline_svg(figure, alt):
     for name, color in LIGHT.items():
         text = text.replace(color, f"var(--{name})")
     return re.sub(r"\s*\n\s*", "\n", text).strip()
+
+
+def with_ids(svg, prefix):
+    """The same element with ids that begin with `prefix`, a figure's own."""
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)

@@ -7,6 +7,7 @@ from tfshrink.report.chart import Chart
 from tfshrink.report.tip import Tip
 
 FEW = 40  # points of a line that still have markers
+WIDE, KEY = 56, 7  # letters of a legend's line, and as which a key counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +99,7 @@ def legend(own, axis):
     """The names of what an axis shows, below the figure."""
     handles, labels = axis.get_legend_handles_labels()
     if labels:
-        most = max(map(len, labels))
-        columns = 1 if most > 34 else 2 if most > 14 else 4
+        columns = max(1, WIDE // (max(map(len, labels)) + KEY))
         own.legend(
             handles,
             labels,

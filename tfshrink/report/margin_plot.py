@@ -1,5 +1,6 @@
 """Margins of a requirement: property by property, and token by token."""
 
+from tfshrink.report.bar_chart import bar_chart
 from tfshrink.report.line_chart import Line
 from tfshrink.report.line_chart import line_chart
 from tfshrink.report.radar_chart import radar_chart
@@ -11,7 +12,8 @@ from tfshrink.stl.signals import SIGNALS
 from tfshrink.stl.signals import split_name
 
 MOST = 4  # plans of a figure
-SHARE = "margin, as a share of an unchanged model's"
+LEAST = 3  # properties that can stand around a circle
+SHARE = "margin / unchanged model's"
 
 
 def unchanged_margins(formula):
@@ -57,6 +59,15 @@ def radar(formula, plans, what):
             for key, value in zip(whole, values, strict=True)
         ]
         series[name] = values, texts
+    if len(whole) < LEAST:
+        return bar_chart(
+            "margins_by_property",
+            f"Margins by property, {what}; below 0 the property is violated.",
+            list(whole),
+            {name: values for name, (values, _) in series.items()},
+            x_label="property",
+            y_label=SHARE,
+        )
     more = f" The first {MOST} plans." if len(plans) > MOST else ""
     return radar_chart(
         "margins_by_property",

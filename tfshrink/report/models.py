@@ -58,28 +58,9 @@ def by_model(sections):
 
 def _reference(sections):
     """What full precision is, wherever a section says it."""
-    texts = dict.fromkeys(
-        _describe(own.results) for own in sections if own.results
+    return "; ".join(
+        dict.fromkeys(own.reference for own in sections if own.reference)
     )
-    return "; ".join(texts)
-
-
-def _describe(results):
-    own = results["reference"]
-    size = f"{own['bytes'] / 1e6:,.{1 if own['bytes'] > 1e7 else 3}f} MB"
-    if not own.get("perplexity"):
-        return f"{size} in full precision"
-    return (
-        f"{size}, perplexity {own['perplexity']:.4g} in full precision on "
-        f"{_text(results)}"
-    )
-
-
-def _text(results):
-    if "search" in results:
-        return f"{results['search']['prompts']} search prompts"
-    about = results.get("protocol", {}).get("describe") or results.get("data")
-    return (about or "its text").partition(":")[0]
 
 
 def _compared(sections):
@@ -123,7 +104,12 @@ def _rows(group):
 
 
 def _comparison(number, group, rows):
-    first = group[0].results
+    points = {
+        (plan["bytes"], plan["perplexity_ratio"])
+        for plans in rows.values()
+        for plan in plans
+    }
+    differ = len(points) > 1  # runs that leave the weights as they are do not
     table = [
         {"place": place, **plan}
         for place, plans in rows.items()
@@ -134,7 +120,7 @@ def _comparison(number, group, rows):
         place=", ".join(rows),
         source=", ".join(own.source for own in group),
         model=group[0].model,
-        lines=(f"Against one reference: {_describe(first)}.",),
-        charts=(plans_chart(rows, f"compared_{number}"),),
+        lines=(f"Against one reference: {group[0].reference}.",),
+        charts=(plans_chart(rows, f"compared_{number}"),) if differ else (),
         tables=(Table.of("Plans of all runs", table, COLUMNS, FORMATS),),
     )

@@ -7,6 +7,7 @@ import re
 
 import tfshrink
 from tfshrink.report import theme
+from tfshrink.report.inline_svg import with_ids
 
 HERE = pathlib.Path(__file__).parent
 
@@ -70,11 +71,11 @@ def _drawn(chart, name):
     """A chart as the page has it."""
     import markupsafe
 
-    svg, tips = chart.svg(f"{name}-{chart.name}")
+    svg, tips = chart.drawn
+    svg = with_ids(svg, f"{name}-{chart.name}-")
     return {
         "svg": markupsafe.Markup(svg),  # Matplotlib's, which escapes text
         "tips": json.dumps(tips, ensure_ascii=False, separators=(",", ":")),
-        "wide": chart.size[0] > 6,
     }
 
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from tfshrink.errors import UserError
+from tfshrink.report.sections.basis import basis
 from tfshrink.report.sections.benchmark import benchmark
 from tfshrink.report.sections.certificate import certificate
 from tfshrink.report.sections.exits import exit_policies
@@ -26,6 +27,7 @@ KINDS = (
     (("certificate", "summary"), exit_promise),
     (("sweep", "suggestions"), exit_study),
     (("exits", "full"), exit_policies),
+    (("basis", "figures"), basis),
     (("names", "rows"), sensitivity),
     (("reference", "plans"), results),
 )
@@ -60,7 +62,7 @@ def read_place(place):
     sections, problems = [], []
     values = _whole(path / RESULTS)
     if (path / METRICS).exists():
-        sections, problems = _tried(training, path, values)
+        sections, problems = _tried(training, path / METRICS, values)
     for name in FILES:
         if (path / name).exists() and not _is_of_training(path / name):
             more, wrong = _tried(_section, path / name)
@@ -97,9 +99,13 @@ def _tried(make, *arguments):
     """`([section], [])`, or what was wrong."""
     path = arguments[0]
     try:
-        return [make(*arguments)], []
+        section = make(*arguments)
+        for chart in section.charts:
+            _ = chart.drawn  # what cannot be drawn is damaged, too
+        return [section], []
     except UserError as error:
-        return [], [str(error)]
+        named = str(path) in str(error)
+        return [], [str(error) if named else f"{path}: {error}"]
     except _DAMAGED as error:
         what = f"{type(error).__name__}: {error}"
         if isinstance(error, KeyError):

@@ -39,17 +39,34 @@ def radar_chart(name, caption, spokes, series):
             style = theme.series(place)
             closed = (np.append(a, a[0]) for a in (angles, shown))
             axis.plot(*closed, label=label, **style)
-            axis.fill(angles, shown, color=style["color"], alpha=0.08)
+            axis.fill(angles, shown, color=style["color"], alpha=0.05)
             tips += map(Tip, [axis] * len(shown), angles, shown, texts)
-        axis.set_xticks(angles, spokes)
-        axis.set_yticks(
-            [-1, -0.5, 0, 0.5, 1], ["", "", "threshold", "", "reference"]
-        )
-        axis.set_rlabel_position(180 / len(spokes))
-        axis.spines["polar"].set_visible(False)
+        _name(axis, angles, spokes)
         legend(own, axis)
         return tips
 
     return Chart(
         name=name, caption=caption, plot=plot, polar=True, size=(5.2, 4.6)
     )
+
+
+def _name(axis, angles, spokes):
+    """Names the spokes outside of the rim, and two of the rings."""
+    axis.set_xticks(angles, spokes)
+    for label, angle in zip(axis.get_xticklabels(), angles, strict=True):
+        side = np.sin(angle)
+        if abs(side) > 0.1:
+            label.set_horizontalalignment("left" if side > 0 else "right")
+    axis.set_yticks([LEAST, -0.5, 0.0, 0.5, MOST], [""] * 5)
+    axis.spines["polar"].set_visible(False)
+    between = np.pi / len(spokes)
+    for ring, text in ((0.0, "threshold"), (MOST, "unchanged model")):
+        axis.text(
+            between,
+            ring,
+            text,
+            color=theme.LIGHT["note"],
+            size=theme.TEXT - 2,
+            zorder=4,
+            bbox={"fc": theme.LIGHT["paper"], "lw": 0, "pad": 1},
+        )

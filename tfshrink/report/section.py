@@ -13,11 +13,13 @@ class Table:
         caption: Above it.
         head: Headings.
         rows: Lists of strings, one a heading.
+        text: Whether each column holds words, which begin at its left.
     """
 
     caption: str
     head: list
     rows: list
+    text: list
 
     @classmethod
     def of(cls, caption, rows, columns, formats=None):
@@ -39,7 +41,10 @@ class Table:
             [format_cell(row.get(key), formats.get(key)) for key in used]
             for row in rows
         ]
-        return cls(caption, list(used.values()), cells)
+        text = [
+            any(isinstance(row.get(key), str) for row in rows) for key in used
+        ]
+        return cls(caption, list(used.values()), cells, text)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,7 @@ class Section:
         tables: List of `Table`.
         command: What made it, or `None`.
         environment: Dict of `evaluation.environment`, or `None`.
+        reference: What full precision is, in words, or nothing.
         results: The dict of a `results.json`, for comparisons.
     """
 
@@ -68,6 +74,7 @@ class Section:
     tables: tuple = ()
     command: str | None = None
     environment: dict | None = None
+    reference: str = ""
     results: dict | None = None
 
     @property

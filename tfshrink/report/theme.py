@@ -36,10 +36,11 @@ DARK = {
     "c5": "#b4bcc6",
 }
 SERIES = tuple(name for name in LIGHT if name[0] == "c")
-MARKERS = "osD^vP"
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)))
 MAP = "cividis"  # of heat maps; made for colour-blind readers
-TEXT = 10.5  # points
+DARKEST = 0.25  # of it: below, cells do not stand out from dark paper
+TEXT = 11.5  # points
 
 
 def series(place):
@@ -51,11 +52,20 @@ def series(place):
     }
 
 
+def color_map():
+    """Matplotlib's map of heat maps."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    steps = [DARKEST + (1.0 - DARKEST) * i / 255 for i in range(256)]
+    return ListedColormap(matplotlib.colormaps[MAP](steps))
+
+
 def settings(salt):
     """Matplotlib's settings for a figure.
 
     Args:
-        salt: Makes the ids inside its SVG its own.
+        salt: What the ids inside its SVG depend on beside their shapes.
     """
     ink, note = LIGHT["ink"], LIGHT["note"]
     return {

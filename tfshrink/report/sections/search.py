@@ -9,6 +9,7 @@ from tfshrink.report.front_plot import front_chart
 from tfshrink.report.margin_plot import radar
 from tfshrink.report.section import Section
 from tfshrink.report.section import Table
+from tfshrink.report.sections.reference import reference_text
 from tfshrink.report.sections.results import plan_maps
 
 LOG = "log.csv"
@@ -89,6 +90,7 @@ def search(path, values):
         ),
         command=values["command"],
         environment=values["environment"],
+        reference=reference_text(values),
         results=values,
     )
 

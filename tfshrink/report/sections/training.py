@@ -8,7 +8,6 @@ from tfshrink.report.section import Table
 from tfshrink.report.training_plot import exit_loss_chart
 from tfshrink.report.training_plot import held_out_chart
 from tfshrink.report.training_plot import loss_chart
-from tfshrink.run_folder import RunFolder
 
 SETTINGS = (
     "style",
@@ -27,6 +26,7 @@ SETTINGS = (
     "seed",
     "dtype",
 )
+NEEDED = ("model", "plans", "settings")
 HEADS = {
     "layer": "exit behind block",
     "agreement": "agrees with the full model",
@@ -34,11 +34,11 @@ HEADS = {
 }
 
 
-def training(folder, results=None):
+def training(path, results=None):
     """The section of a run's training.
 
     Args:
-        folder: `pathlib.Path` of the run.
+        path: `pathlib.Path` of its `metrics.jsonl`.
         results: Its `results.json` as a dict, or `None`.
 
     Returns:
@@ -47,8 +47,9 @@ def training(folder, results=None):
     Raises:
         UserError: `config.json` or `metrics.jsonl` cannot be read.
     """
+    folder = path.parent
     config = _config(folder)
-    metrics = _metrics(folder)
+    metrics = _metrics(path)
     settings = config["settings"]
     steps = [line for line in metrics if "losses" in line]
     charts = [loss_chart(steps)]
@@ -58,46 +59,34 @@ def training(folder, results=None):
     judged = [line for line in metrics if line.get("eval")]
     if judged:
         charts.append(held_out_chart(judged))
-    tables = [
-        Table(
-            "Settings",
-            ["setting", "value"],
-            [
-                [name.replace("_", " "), str(settings[name])]
-                for name in SETTINGS
-                if settings.get(name) not in (None, "")
-            ],
-        )
-    ]
-    heads = _heads(folder, settings)
     results = results or {}
     return Section(
         kind="Training",
         place=folder.name,
-        source=str(folder / "metrics.jsonl"),
-        model=config["model"],
+        source=str(path),
+        model=(config.get("identity") or {}).get("name") or config["model"],
         lines=_lines(config, steps, results),
         charts=tuple(charts),
-        tables=(*tables, *heads),
+        tables=_heads(folder, settings),
         command=results.get("command") or config.get("command"),
         environment=results.get("environment"),
     )
 
 
 def _config(folder):
-    values = RunFolder(folder, resume=True).read("config.json")
-    for key in ("model", "settings", "plans"):
-        if key not in values:
-            raise UserError(
-                f"{folder / 'config.json'} must be that of a run of bin/train, "
-                f"with `{key}`. Received: {sorted(values)}"
-            )
-    return values
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return {**values, **{key: values[key] for key in NEEDED}}
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} must be that of a run of bin/train, with "
+            f"{', '.join(NEEDED)}. Received: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _metrics(folder):
+def _metrics(path):
     """Lines of `metrics.jsonl`; a last one that was cut short is left out."""
-    path = folder / "metrics.jsonl"
     try:
         lines = path.read_text("utf-8").split("\n")[:-1]
         found = [json.loads(line) for line in lines]
@@ -125,6 +114,15 @@ def _lines(config, steps, results):
     return (
         f"Precisions: {plans}. {done}{took}; "
         f"{speeds[len(speeds) // 2]:,.0f} tokens/s (median of the steps).",
+        f"Settings: {_settings(config['settings'])}.",
+    )
+
+
+def _settings(settings):
+    return ", ".join(
+        f"{name.replace('_', ' ')} {settings[name]}"
+        for name in SETTINGS
+        if settings.get(name) not in (None, "")
     )
 
 
