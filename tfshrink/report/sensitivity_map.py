@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfshrink.layer_groups import BLOCK_GROUPS
+from tfshrink.report.bit_map import GAP
 from tfshrink.report.heat_chart import heat_chart
 from tfshrink.report.heat_chart import Panel
 
@@ -31,34 +32,45 @@ def map_chart(sensitivity, measure="kl"):
         `Chart`.
     """
     values, widths = sensitivity.table(measure)
-    count = len(BLOCK_GROUPS)
-    names = sensitivity.names
+    count, names = len(BLOCK_GROUPS), sensitivity.names
     blocks = sum(name.startswith("block_") for name in names) // count
     shown = np.where(values > 0, values, np.nan)
     unit = UNITS.get(measure, measure)
+    outer = list(range(count * blocks, len(names)))
     panels = []
     for row, kind in enumerate(BLOCK_GROUPS):
-        places = range(row, count * blocks, count)
+        # Those of a kind, a gap, and what lies outside of the blocks.
+        places = [*range(row, count * blocks, count), *[None] * GAP, *outer]
         panels.append(
             Panel(
                 kind.replace("_", " "),
-                shown[row : count * blocks : count].T,
+                np.array(
+                    [
+                        [np.nan if i is None else own[i] for i in places]
+                        for own in shown.T
+                    ]
+                ),
                 [f"{bits} bits" for bits in widths],
                 [
-                    [
-                        f"{names[i]} at {bits} bits\n{values[i, j]:.3g} {unit}"
-                        for i in places
-                    ]
+                    [_text(names, values, i, j, bits, unit) for i in places]
                     for j, bits in enumerate(widths)
                 ],
             )
         )
+    columns = [str(i) for i in range(blocks)]
     return heat_chart(
         "sensitivity",
-        f"What one layer group alone costs at fewer bits: {unit}.",
+        f"What one layer group alone costs at fewer bits: {unit}; at the "
+        f"right: {' and '.join(names[i] for i in outer)}.",
         panels,
         x_label="block of the model",
-        columns=[str(i) for i in range(blocks)],
+        columns=columns + [""] * (GAP + len(outer)),
         label=unit,
         log=True,
     )
+
+
+def _text(names, values, place, column, bits, unit):
+    if place is None:
+        return ""
+    return f"{names[place]} at {bits} bits\n{values[place, column]:.3g} {unit}"
