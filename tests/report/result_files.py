@@ -258,7 +258,7 @@ def basis():
         "kept": 4,
         "model": "tiny",
         "figures": {"condition": 1.0},
-        "summary": [{"kind": "keys", "best": 0.5}],
+        "summary": {"keys": {"best": 0.5, "bases": {"dct": {}}}},
         "rows": [
             {"kind": "keys", "layer": layer, "head": head, "best": 0.5}
             for layer in (0, 1)

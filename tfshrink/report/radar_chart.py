@@ -46,7 +46,7 @@ def radar_chart(name, caption, spokes, series):
         return tips
 
     return Chart(
-        name=name, caption=caption, plot=plot, polar=True, size=(5.2, 4.6)
+        name=name, caption=caption, plot=plot, polar=True, size=(5.4, 4.3)
     )
 
 

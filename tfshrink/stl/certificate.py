@@ -104,7 +104,7 @@ class Verdict:
     def _over_tokens(self, prompt):
         """Dict of property to the margins of a prompt's tokens."""
         return {
-            name: [round(value, DIGITS) for value in own[prompt].over_tokens]
+            name: [round(float(x), DIGITS) for x in own[prompt].over_tokens]
             for name, own in self.explained.items()
             if own[prompt] is not None
         }

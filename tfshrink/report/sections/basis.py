@@ -15,7 +15,11 @@ def basis(path, values):
     Returns:
         `Section`.
     """
-    rows, summary = values.get("rows") or [], values.get("summary") or []
+    rows = values.get("rows") or []
+    summary = [
+        {"kind": kind.replace("_", " "), **own}
+        for kind, own in (values.get("summary") or {}).items()
+    ]
     columns = {
         key: key.replace("_", " ")
         for key in dict.fromkeys(key for row in summary for key in row)
@@ -24,6 +28,7 @@ def basis(path, values):
     figures = [
         {"figure": key.replace("_", " "), "value": value}
         for key, value in values["figures"].items()
+        if not isinstance(value, (dict, list))
     ]
     named = {"figure": "of the basis", "value": "value"}
     return Section(
