@@ -5,6 +5,7 @@ from tfshrink.report.chart import Chart
 from tfshrink.report.line_chart import legend
 from tfshrink.report.tip import Tip
 
+LONGEST = 54  # letters of a name; all of it is in the text pointed at
 ROOM = 0.8  # of the space of a group that its bars take
 
 
@@ -74,11 +75,12 @@ def rank_chart(name, caption, rows, *, x_label):
         for place, (label, value, text) in enumerate(rows):
             axis.barh(place, value, 0.4, color=color)
             axis.annotate(
-                label,
+                label if len(label) <= LONGEST else f"{label[:LONGEST]}…",
                 (0, place - 0.26),
                 (3, 0),
                 textcoords="offset points",
                 va="bottom",
+                in_layout=False,
             )
             tips.append(Tip(axis, value / 2, place, text, abs(value), 0.9))
         axis.set_ylim(len(rows) - 0.6, -0.9)

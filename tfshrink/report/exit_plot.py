@@ -5,7 +5,7 @@ from tfshrink.report.line_chart import Line
 from tfshrink.report.line_chart import line_chart
 
 READ = "weights read for a token, of the full model's"
-RIGHT = "tokens that are the full model's, %"
+RIGHT = "the full model's tokens, %"
 
 
 def draw_sweep(study, path):
@@ -37,7 +37,7 @@ def sweep_chart(study):
         rows.sort(key=lambda row: row["weights_read"])
         lines.append(_policies(name, rows))
     tests = [own["test"] for own in study["suggestions"]]
-    lines.append(_policies("tuned, one threshold an exit", tests, joined=False))
+    lines.append(_policies("tuned thresholds", tests, joined=False))
     if study.get("ppo"):
         learned = study["ppo"]["policies"]
         lines.append(_policies("learned by PPO", learned, joined=False))

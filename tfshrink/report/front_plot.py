@@ -58,8 +58,8 @@ def front_chart(rows, chosen, objectives):
         (axis,) = axes
         tips = []
         for satisfied, color, marker, label in (
-            (False, "line", "x", "violates the requirement"),
-            (True, "c0", "o", "satisfies it"),
+            (False, "line", "x", "violates"),
+            (True, "c0", "o", "satisfies"),
         ):
             part = [row for row in rows if row["satisfied"] == satisfied]
             if part:
@@ -88,8 +88,8 @@ def front_chart(rows, chosen, objectives):
         return tips
 
     caption = (
-        f"All {len(rows)} judged plans, {LABELS[y]} over {LABELS[x]}; the "
-        "front has those that no other beats."
+        f"All {len(rows)} judged plans, {LABELS[y]} over {LABELS[x]}: those "
+        "that satisfy the requirement, and the front that no other beats."
     )
     return Chart(name="front", caption=caption, plot=plot)
 

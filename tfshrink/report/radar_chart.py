@@ -46,13 +46,13 @@ def radar_chart(name, caption, spokes, series):
         return tips
 
     return Chart(
-        name=name, caption=caption, plot=plot, polar=True, size=(5.4, 4.3)
+        name=name, caption=caption, plot=plot, polar=True, size=(5.6, 4.1)
     )
 
 
 def _name(axis, angles, spokes):
     """Names the spokes outside of the rim, and two of the rings."""
-    axis.set_xticks(angles, spokes)
+    axis.set_xticks(angles, [name.replace("_", "\n") for name in spokes])
     for label, angle in zip(axis.get_xticklabels(), angles, strict=True):
         side = np.sin(angle)
         if abs(side) > 0.1:
