@@ -60,7 +60,14 @@ class ChartTest(TestCase):
         root = ElementTree.fromstring(svg)
         self.assertEqual(root.attrib["aria-label"], 'A "caption" <b>')
         self.assertNotIn("width", root.attrib)  # it is as wide as its place
-        for foreign in ("<?xml", "<!DOCTYPE", "<metadata", "<style", "<!--"):
+        for foreign in (
+            "font-family",
+            "<?xml",
+            "<!DOCTYPE",
+            "<metadata",
+            "<style",
+            "<!--",
+        ):
             self.assertNotIn(foreign, svg)
 
     def test_ids_are_a_figures_own(self):

@@ -13,7 +13,7 @@ _DROPPED = re.compile(
 _SIZE = re.compile(r'<svg[^>]*?viewBox="([^"]+)"[^>]*>', re.DOTALL)
 _ID = re.compile(r' id="([^"]+)"')
 _USED = re.compile(r'(?:href="#|url\(#)([^")]+)')
-_FONT = re.compile(r"font: ([\d.]+px)[^;\"]*")
+_FAMILY = re.compile(r"font-family: [^;\"]*; ?")
 
 
 def inline_svg(figure, alt):
@@ -44,8 +44,7 @@ def inline_svg(figure, alt):
     )
     used = set(_USED.findall(text))
     text = _ID.sub(lambda found: found[0] if found[1] in used else "", text)
-    # Sizes stay; the family is the page's.
-    text = _FONT.sub(r"font-size: \1", text)
+    text = _FAMILY.sub("", text)  # it is the page's
     for name, color in LIGHT.items():
         text = text.replace(color, f"var(--{name})")
     return re.sub(r"\s*\n\s*", "\n", text).strip()

@@ -18,20 +18,21 @@ def draw_kv(points, path, *, title=""):
 
 
 def kv_chart(points, title=""):
-    """A figure of how much perplexity rises, over how much smaller a cache is.
+    """A figure of how much perplexity rises, over the size of a cache.
 
     Points of one family are joined, in order of their size.
 
     Args:
         points: List of dicts: `family`, `smaller` (times, than 16 bits),
-            `ratio` (perplexity, to the exact cache's); `name` and `bytes` are
-            shown where they are.
+            `ratio` (perplexity, to the exact cache's); `name`, and `bytes`,
+            which are the size that is shown where every point has them.
         title: What the perplexity is of.
 
     Returns:
         `Chart`.
     """
     families = dict.fromkeys(point["family"] for point in points)
+    counted = all("bytes" in point for point in points)
     lines = []
     for family in families:
         own = [point for point in points if point["family"] == family]
@@ -39,17 +40,21 @@ def kv_chart(points, title=""):
         lines.append(
             Line(
                 family,
-                [point["smaller"] for point in own],
+                [
+                    point["bytes"] / 1e6 if counted else point["smaller"]
+                    for point in own
+                ],
                 [max(point["ratio"] - 1.0, LEAST) for point in own],
                 [_text(point) for point in own],
             )
         )
-    caption = "How much perplexity rises, over how much smaller the cache is"
+    size = "MB of one sequence" if counted else "times smaller than 16 bits"
+    caption = "How much perplexity rises, over the size of the cache"
     return line_chart(
         "kv",
         f"{caption}: {title}." if title else f"{caption}.",
         lines,
-        x_label="times smaller than 16 bits, everything counted",
+        x_label=f"{size}, everything counted",
         y_label=f"perplexity ratio less 1 (at least {LEAST:g})",
         log=True,
         size=(5.6, 4.2),

@@ -39,7 +39,6 @@ def radar_chart(name, caption, spokes, series):
             style = theme.series(place)
             closed = (np.append(a, a[0]) for a in (angles, shown))
             axis.plot(*closed, label=label, **style)
-            axis.fill(angles, shown, color=style["color"], alpha=0.05)
             tips += map(Tip, [axis] * len(shown), angles, shown, texts)
         _name(axis, angles, spokes)
         legend(own, axis)
