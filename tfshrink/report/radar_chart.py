@@ -38,7 +38,7 @@ def radar_chart(name, caption, spokes, series):
             shown = np.clip(np.nan_to_num(values, nan=LEAST), LEAST, MOST)
             style = theme.series(place)
             closed = (np.append(a, a[0]) for a in (angles, shown))
-            axis.plot(*closed, label=label, **style)
+            axis.plot(*closed, label=label, clip_on=False, **style)
             tips += map(Tip, [axis] * len(shown), angles, shown, texts)
         _name(axis, angles, spokes)
         legend(own, axis)
