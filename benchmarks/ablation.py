@@ -85,7 +85,7 @@ def measure(name, folder, common):
 
 def main(arguments):
     """Measures and prints the figures."""
-    from tfshrink.evaluation.environment import environment
+    from tfshrink.evaluation.results import origin
     from tfshrink.evaluation.table import print_table
 
     for name in FLAGS.variants:
@@ -99,7 +99,7 @@ def main(arguments):
     formats = {**dict.fromkeys(ratios, ".3f"), "MB of the last": ".1f"}
     print_table(rows, title=title, formats={**formats, "min": ".1f"})
     if FLAGS.json:
-        result = {"title": title, "rows": rows, "environment": environment()}
+        result = {"title": title, "rows": rows, **origin()}
         write_json(FLAGS.json, result)
 
 

@@ -19,7 +19,7 @@ from hand_over import write_weights
 from tfshrink import cli
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import origin
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
 
@@ -138,7 +138,7 @@ def report(rows, title, extra=None):
         rows, {**COLUMNS, **(extra or {})}, title=title, formats=FORMATS
     )
     if FLAGS.json:
-        result = {"title": title, "rows": rows, "environment": environment()}
+        result = {"title": title, "rows": rows, **origin()}
         write_json(FLAGS.json, result)
 
 

@@ -27,7 +27,7 @@ from hand_over import write_weights
 
 from tfshrink import cli
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import origin
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
@@ -196,7 +196,7 @@ def main(arguments):
             "title": title,
             "rows": rows,
             "figures": figures,
-            "environment": environment(),
+            **origin(),
         }
         write_json(FLAGS.json, result)
 

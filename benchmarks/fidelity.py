@@ -22,7 +22,7 @@ from absl import flags
 
 from tfshrink import cli
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import origin
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
 from tfshrink.structure import plan_tensor
@@ -140,7 +140,7 @@ def main(arguments):
         same = sum(row["first difference"] is None for row in ours)
         print(f"{own.folder.name}: {same} of {len(ours)} texts are identical.")
     if FLAGS.json:
-        result = {"title": title, "rows": rows, "environment": environment()}
+        result = {"title": title, "rows": rows, **origin()}
         write_json(FLAGS.json, result)
 
 

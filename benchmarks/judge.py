@@ -35,7 +35,7 @@ with cli.flag_group("Output"):
 
 def main(arguments):
     """Measures and prints one row a plan."""
-    from tfshrink.evaluation.environment import environment
+    from tfshrink.evaluation.results import origin
     from tfshrink.evaluation.table import print_table
     from tfshrink.files import write_json
 
@@ -44,7 +44,7 @@ def main(arguments):
     rows = [row(subject, evaluator, plan) for plan in evaluator.candidate.plans]
     print_table(rows, title=f"{len(evaluator.prompts)} prompts")
     if FLAGS.json:
-        write_json(FLAGS.json, {"rows": rows, "environment": environment()})
+        write_json(FLAGS.json, {"rows": rows, **origin()})
 
 
 def row(subject, evaluator, plan):

@@ -21,7 +21,7 @@ import scipy.sparse
 from absl import flags
 
 from tfshrink import cli
-from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import origin
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
 
@@ -148,7 +148,7 @@ def main(arguments):
     title = f"{FLAGS.queries} queries, keys of {FLAGS.width} coefficients"
     print_table(rows, COLUMNS, title=title, formats=FORMATS)
     if FLAGS.json:
-        write_json(FLAGS.json, {"rows": rows, "environment": environment()})
+        write_json(FLAGS.json, {"rows": rows, **origin()})
 
 
 if __name__ == "__main__":

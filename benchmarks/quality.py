@@ -119,7 +119,7 @@ def measure(config, folder):
 
 def main(arguments):
     """Measures and prints the figures."""
-    from tfshrink.evaluation.environment import environment
+    from tfshrink.evaluation.results import origin
     from tfshrink.evaluation.table import print_table
 
     folder = pathlib.Path(FLAGS.folder)
@@ -127,7 +127,7 @@ def main(arguments):
     title = "Perplexity over that of full precision, on text no run has seen"
     print_table(rows, COLUMNS, title=title, formats=FORMATS)
     if FLAGS.json:
-        result = {"title": title, "rows": rows, "environment": environment()}
+        result = {"title": title, "rows": rows, **origin()}
         write_json(FLAGS.json, result)
 
 

@@ -37,7 +37,7 @@ with cli.flag_group("Output"):
 
 def main(arguments):
     """Runs all sides and prints one row each."""
-    from tfshrink.evaluation.environment import environment
+    from tfshrink.evaluation.results import origin
     from tfshrink.evaluation.table import print_table
     from tfshrink.files import write_json
     from tfshrink.search.search import prepare
@@ -61,7 +61,7 @@ def main(arguments):
         rows.append(row(name, draws, problem))
     print_table(rows, title=f"{FLAGS.draws} seeds")
     if FLAGS.json:
-        write_json(FLAGS.json, {"rows": rows, "environment": environment()})
+        write_json(FLAGS.json, {"rows": rows, **origin()})
 
 
 def equal(problem):

@@ -22,7 +22,7 @@ from absl import flags
 
 from tfshrink import cli
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
+from tfshrink.evaluation.results import origin
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
 from tfshrink.stl.parse import parse
@@ -75,7 +75,7 @@ def main(arguments):
     print_table(lengths, title="16 traces", formats={"ms": ".3g"})
     if FLAGS.json:
         result = {"formula": NESTED, "rows": rows, "lengths": lengths}
-        write_json(FLAGS.json, {**result, "environment": environment()})
+        write_json(FLAGS.json, {**result, **origin()})
 
 
 def compared(margin, random, path):

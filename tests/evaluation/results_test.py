@@ -44,6 +44,9 @@ class ResultsTest(TestCase):
             lib.command_line(argv), "bin/train --plan=8 '--exp_name=a b'"
         )
         self.assertEqual(lib.command_line(["/x/y/tool"]), "tool")
+        found = lib.origin()
+        self.assertEqual(found["command"], lib.command_line())
+        self.assertIn("python", found["environment"]["versions"])
 
     def test_bad_files_are_named(self):
         folder = self.create_tempdir()

@@ -1,6 +1,4 @@
-import contextlib
 import pathlib
-from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -8,11 +6,11 @@ from matplotlib import pyplot
 
 from tests.test_case import TestCase
 from tfshrink.layer_groups import group_names
-from tfshrink.report import front_plot
-from tfshrink.report import sensitivity_map
 from tfshrink.report.figure import figure
 from tfshrink.report.front_plot import draw_front
+from tfshrink.report.front_plot import front_chart
 from tfshrink.report.sensitivity_map import draw_map
+from tfshrink.report.sensitivity_map import map_chart
 from tfshrink.search.sensitivity import Sensitivity
 from tfshrink.search.settings import OBJECTIVES
 
@@ -58,21 +56,6 @@ class FigureCase(TestCase):
         self.assertEqual(pyplot.get_fignums(), [])  # none is left open
         super().tearDown()
 
-    def axes_of(self, module, draw, *arguments):
-        """The axes that a function drew on."""
-        seen = []
-
-        @contextlib.contextmanager
-        def kept(*args, **options):
-            with figure(*args, **options) as own:
-                yield own
-                own[0].canvas.draw()
-                seen.append(own)
-
-        with mock.patch.object(module, "figure", kept):
-            draw(*arguments)
-        return seen[0]
-
 
 class FigureTest(FigureCase):
     @parameterized.parameters((".png", PNG), (".svg", b"<?xml"))
@@ -92,19 +75,14 @@ class FigureTest(FigureCase):
         self.assertLen(list(self.folder.iterdir()), 1)
 
 
-class FrontPlotTest(FigureCase):
+class FrontPlotTest(TestCase):
     ROWS = [row(5e6, 0.2), row(4e6, 0.1), row(3e6, -0.1), row(4.5e6, 0.05)]
 
     def test_points_are_the_plans(self):
         chosen = [self.ROWS[0], self.ROWS[1]]
-        _, (axis,) = self.axes_of(
-            front_plot,
-            draw_front,
-            self.ROWS,
-            chosen,
-            ["bytes", "margin"],
-            self.path,
-        )
+        chart = front_chart(self.ROWS, chosen, ["bytes", "margin"])
+        own, tips = chart.draw()
+        (axis,) = own.axes
         violating, satisfying = axis.collections
         self.assertAllClose(violating.get_offsets(), [[3.0, -0.1]])
         self.assertAllClose(
@@ -113,34 +91,33 @@ class FrontPlotTest(FigureCase):
         line = axis.lines[0].get_xydata()
         self.assertAllClose(line, [[4.0, 0.1], [5.0, 0.2]])
         self.assertEqual(axis.get_xlabel(), "MB")
-        labels = [own.get_text() for own in axis.get_legend().get_texts()]
-        self.assertLen(labels, 2)
-        self.assertEqual(self.path.read_bytes()[:8], PNG)
+        labels = [own.get_text() for own in own.legends[0].get_texts()]
+        self.assertLen(labels, 3)
+        self.assertEqual(
+            tips[0].text,
+            "plan\nMB: 3\nmargin of the worst prompt: -0.1\nviolated",
+        )
 
     @parameterized.parameters(*sorted(OBJECTIVES))
     def test_every_objective_has_a_name(self, objective):
-        _, (axis,) = self.axes_of(
-            front_plot,
-            draw_front,
-            self.ROWS,
-            self.ROWS[:2],
-            [objective],
-            self.path,
-        )
+        own, _ = front_chart(self.ROWS, self.ROWS[:2], [objective]).draw()
+        (axis,) = own.axes
         self.assertNotEmpty(axis.get_xlabel())
         self.assertNotEqual(axis.get_xlabel(), axis.get_ylabel())
         self.assertLen(axis.lines[0].get_xydata(), 2)
 
     def test_nothing_to_show_is_a_figure_too(self):
-        draw_front([], [], ["bytes", "margin"], self.path)
-        draw_front(self.ROWS[:1], [], ["bytes"], self.path)
-        self.assertEqual(self.path.read_bytes()[:8], PNG)
+        path = pathlib.Path(self.create_tempdir().full_path) / "own.png"
+        draw_front([], [], ["bytes", "margin"], path)
+        draw_front(self.ROWS[:1], [], ["bytes"], path)
+        self.assertEqual(path.read_bytes()[:8], PNG)
 
 
-class SensitivityMapTest(FigureCase):
+class SensitivityMapTest(TestCase):
     def test_cells_are_blocks_and_widths_kind_by_kind(self):
-        own = sensitivity(lambda place, bits: (place + 1) / bits)
-        drawn, axes = self.axes_of(sensitivity_map, draw_map, own, self.path)
+        found = sensitivity(lambda place, bits: (place + 1) / bits)
+        own, tips = map_chart(found).draw()
+        axes = own.axes[:4]
         titles = [axis.get_title(loc="left") for axis in axes]
         self.assertEqual(
             titles, ["attention in", "attention out", "mlp in", "mlp out"]
@@ -149,15 +126,19 @@ class SensitivityMapTest(FigureCase):
             (image,) = axis.images
             first, second = kind + 1, kind + 5  # of the two blocks
             wanted = np.array([[first, second]]) / np.array([[8], [4]])
-            self.assertAllClose(image.get_array(), wanted)
+            outside = np.array([[0, 9 / 8], [0, 9 / 4]])  # a gap, then it
+            self.assertAllClose(
+                image.get_array().filled(0), np.hstack([wanted, outside])
+            )
             labels = [own.get_text() for own in axis.get_yticklabels()]
             self.assertEqual(labels, ["8 bits", "4 bits"])
-        # One scale for all kinds; the embedding is no block.
+        # One scale for all kinds.
         self.assertAllClose(axes[0].images[0].get_clim(), (1 / 8, 9 / 4))
-        self.assertEqual(drawn.axes[-1].get_ylabel(), "mean divergence, nats")
-        self.assertEqual(self.path.read_bytes()[:8], PNG)
+        self.assertEqual(own.axes[-1].get_xlabel(), "mean divergence, nats")
+        self.assertIn("block_01/attention_in at 8 bits\n0.625", tips[1].text)
 
     @parameterized.parameters(0.0, np.nan, 0.25)
     def test_one_value_everywhere_is_drawn(self, value):
-        draw_map(sensitivity(lambda place, bits: value), self.path)
-        self.assertEqual(self.path.read_bytes()[:8], PNG)
+        path = pathlib.Path(self.create_tempdir().full_path) / "own.png"
+        draw_map(sensitivity(lambda place, bits: value), path)
+        self.assertEqual(path.read_bytes()[:8], PNG)

@@ -24,7 +24,7 @@ def explained(margins):
     """An `Explanation` of each prompt, at the token of its number."""
     return {
         name: [
-            Explanation(name, prompt, float(own), f"{name} <= 1")
+            Explanation(name, prompt, float(own), f"{name} <= 1", (own, 1 / 3))
             for prompt, own in enumerate(values)
         ]
         for name, values in margins.items()
@@ -115,6 +115,9 @@ class VerdictTest(TestCase):
         margins = [row["margin"] for row in found]
         self.assertEqual(margins, sorted(margins))
         self.assertEqual(found[0]["token"], 2)
+        over = found[0]["over_tokens"]
+        self.assertAllClose(over["factual"], [-0.4, 0.33333], rtol=1e-12)
+        self.assertAllClose(over["jsd"], [0.3, 0.33333], rtol=1e-12)
         self.assertEqual(
             found[0]["why"], "violated, token 2 by factual, margin -0.4"
         )

@@ -102,10 +102,19 @@ class CommandsTest(TestCase):
         worst = made["plans"][0]["worst"]
         margins = [row["margin"] for row in worst]
         self.assertEqual(margins, sorted(margins))
+        names = set(made["plans"][0]["properties"]) - {"all"}
+        for row in worst:
+            over = row["over_tokens"]
+            self.assertCountEqual(over, names)
+            lowest = min(over[row["property"]])
+            self.assertAllClose(lowest, row["margin"], atol=1e-5)
+            self.assertLen(over["attention"], 32)
         self.assertEqual(json.loads(pathlib.Path(target).read_text()), made)
 
         page = str(self.folder / "page.html")
-        self.assertEqual(report([run, folder, target], page), 3)
+        count, problems = report([run, folder, target], page)
+        self.assertEqual(count, 3)
+        self.assertIn("must hold results.json", problems[0])  # no more of it
         text = pathlib.Path(page).read_text("utf-8")
         for part in ("front-01", "Certificate", "data:image/png", "sensitiv"):
             self.assertIn(part, text)

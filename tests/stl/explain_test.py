@@ -33,6 +33,16 @@ class ExplainTest(TestCase):
         margin = Robustness(parse("always(a >= 0)"))
         (found,) = explain(margin, rows(a=[3, 2, -9]), np.array([2]))
         self.assertEqual((found.time, found.margin), (1, 2.0))
+        self.assertEqual(found.over_tokens, (3.0, 2.0))
+
+    def test_margins_of_tokens_are_those_of_what_must_always_hold(self):
+        signals = rows(a=[1, 4, 2])
+        for text, wanted in (
+            ("always(a >= 1)", (0.0, 3.0, 1.0)),
+            ("eventually(a >= 1)", (3.0, 3.0, 1.0)),
+        ):
+            (found,) = explain(Robustness(parse(text)), signals)
+            self.assertEqual(found.over_tokens, wanted, text)
 
     def test_an_empty_window_has_no_explanation(self):
         margin = Robustness(parse("always[5:6](a >= 0)"))

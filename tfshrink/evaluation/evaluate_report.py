@@ -1,7 +1,5 @@
 """evaluate's results for people: a table, Markdown, and what to do next."""
 
-from tfshrink.evaluation.evaluate import SCALES
-from tfshrink.evaluation.protocol import TASKS
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
 from tfshrink.exit_spec import CONFIDENCES
@@ -118,6 +116,8 @@ def print_choices():
     """Prints what the flags take."""
     from tfshrink.data.documents import SOURCES as TEXTS
     from tfshrink.data.translation import SOURCES as PAIRS
+    from tfshrink.evaluation.evaluate import SCALES
+    from tfshrink.evaluation.protocol import TASKS
     from tfshrink.models.sources import SOURCES as MODELS
 
     choices = {

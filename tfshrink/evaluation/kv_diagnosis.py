@@ -11,11 +11,11 @@ from tfshrink.data.documents import load_examples
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
-from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.kv_heads import blocks_of
 from tfshrink.evaluation.kv_heads import kv_heads
 from tfshrink.evaluation.kv_heads import SINKS
 from tfshrink.evaluation.kv_heads import standardised
+from tfshrink.evaluation.results import origin
 from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models.plain_decoder import check_plain_decoder
@@ -91,7 +91,7 @@ def diagnose(
     results["figures"] = basis_figures(own, bandwidth)
     if basis == "pswf":
         results["figures"] |= _sampled_figures(block, bandwidth)
-    results["environment"] = environment()
+    results |= origin()
     results["seconds"] = time.monotonic() - start
     results["files"] = [str(path) for path in paths.values()]
     _write(results, own, paths)

@@ -11,15 +11,16 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.codec_meter import codec_meter
 from tfshrink.evaluation.codec_meter import DECODED
 from tfshrink.evaluation.codec_meter import REPEATS
-from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.protocol import Protocol
+from tfshrink.evaluation.results import origin
 from tfshrink.kv_spec import CODECS
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import METHODS
 from tfshrink.kv_spec import RATED
 from tfshrink.models.kv_codecs import check_spec
+from tfshrink.quiet import quiet
 
 # A process never gives back what it compiled: 1 to 2 GB a codec of SmolLM2.
 CODECS_A_PROCESS = 3
@@ -117,7 +118,7 @@ def kv_suite(
         },
         "rows": rows,
         "memory": max(peaks, key=lambda peak: peak["host_mb"]),
-        "environment": environment(),
+        **origin(),
         "seconds": time.monotonic() - start,
     }
 
@@ -162,6 +163,7 @@ def _measuring(processes):
     with concurrent.futures.ProcessPoolExecutor(
         1,
         mp_context=multiprocessing.get_context("spawn"),
+        initializer=quiet,
         max_tasks_per_child=CODECS_A_PROCESS,
     ) as pool:
         yield lambda *task: pool.submit(_measured, *task).result()

@@ -39,7 +39,7 @@ def print_suite(results, *, json=None, markdown=False):
         json: The file it went to, or `None`.
         markdown: Prints the table as Markdown instead.
     """
-    rows = [_shown(row) for row in results["rows"]]
+    rows = [shown_row(row) for row in results["rows"]]
     columns = {
         key: heading
         for key, heading in COLUMNS.items()
@@ -67,7 +67,7 @@ def print_suite(results, *, json=None, markdown=False):
     print(f"Results: {json}" if json else "--json=FILE keeps the results.")
 
 
-def _shown(row):
+def shown_row(row):
     """A row with what the table derives."""
     shown = {**row, "removed": 1.0 - 1.0 / row["kv_compression"]}
     if "verified" in row:

@@ -59,6 +59,11 @@ def _with_ratio(plan, reference):
     return {**plan, "perplexity_ratio": own / whole}
 
 
+def origin():
+    """What made a file: `environment` and `command`, as a dict."""
+    return {"environment": environment(), "command": command_line()}
+
+
 def command_line(argv=None):
     """The command as it can be typed again, from the clone's folder."""
     name, *arguments = sys.argv if argv is None else argv

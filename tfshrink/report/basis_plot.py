@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tfshrink.evaluation.kv_heads import KINDS
 from tfshrink.report.figure import figure
+from tfshrink.report.heat_chart import heat_chart
+from tfshrink.report.heat_chart import Panel
 
 LINES = 8  # functions that are drawn as curves
 
@@ -42,24 +43,38 @@ def draw_compaction(rows, path, *, kept):
         path: PNG or SVG file.
         kept: Number of coefficients, for the label.
     """
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    compaction_chart(rows, kept).save(path)
+
+
+def compaction_chart(rows, kept):
+    """The same as a `Chart`."""
+    kinds = dict.fromkeys(row["kind"] for row in rows)
     layers = sorted({row["layer"] for row in rows})
     heads = 1 + max(row["head"] for row in rows)
-    shares = np.full((len(kinds), heads, len(layers)), np.nan)
+    return heat_chart(
+        "compaction",
+        f"Energy of keys and values in their best {kept} coefficients.",
+        [
+            _panel([row for row in rows if row["kind"] == kind], layers, heads)
+            for kind in kinds
+        ],
+        x_label="block of the model",
+        columns=[str(layer) for layer in layers],
+        label=f"energy in the best {kept} coefficients",
+    )
+
+
+def _panel(rows, layers, heads):
+    kind = rows[0]["kind"].replace("_", " ")
+    shares = np.full((heads, len(layers)), np.nan)
     for row in rows:
-        place = layers.index(row["layer"])
-        shares[kinds.index(row["kind"]), row["head"], place] = row["best"]
-    low, high = np.nanmin(shares), np.nanmax(shares)
-    height = 1.0 + len(kinds) * max(1.3, 0.25 * heads + 0.6)
-    with figure(path, len(kinds), size=(9.0, height)) as (own, axes):
-        for kind, axis, part in zip(kinds, axes, shares, strict=True):
-            image = axis.imshow(part, aspect="auto", vmin=low, vmax=high)
-            axis.set_yticks(range(heads))
-            axis.set_ylabel("head")
-            axis.set_title(KINDS[kind], loc="left", fontsize=10)
-        step = -(-len(layers) // 32)
-        places = range(0, len(layers), step)
-        axes[-1].set_xticks(places, [str(layers[i]) for i in places])
-        axes[-1].set_xlabel("block of the model")
-        label = f"energy in the best {kept} coefficients"
-        own.colorbar(image, ax=axes, label=label)
+        shares[row["head"], layers.index(row["layer"])] = row["best"]
+    texts = [
+        [
+            f"{kind}, block {layer}, head {head}\n{share:.3f} of the energy"
+            for layer, share in zip(layers, own, strict=True)
+        ]
+        for head, own in enumerate(shares)
+    ]
+    names = [f"head {head}" for head in range(heads)]
+    return Panel(kind, shares, names, texts)

@@ -3,38 +3,74 @@
 import numpy as np
 
 from tfshrink.layer_groups import BLOCK_GROUPS
-from tfshrink.report.figure import figure
+from tfshrink.report.bit_map import GAP
+from tfshrink.report.heat_chart import heat_chart
+from tfshrink.report.heat_chart import Panel
 
 UNITS = {"kl": "mean divergence, nats", "jsd": "mean JSD, nats"}
 
 
 def draw_map(sensitivity, path, measure="kl"):
-    """Draws a measure over blocks and bit-widths, kind of layer by kind.
+    """Draws a measure over blocks and bit-widths into a file.
 
     Args:
         sensitivity: `Sensitivity`.
         path: PNG or SVG file.
-        measure: Entry of its rows that is positive, such as `"kl"`.
+        measure: As `map_chart` takes it.
     """
-    from matplotlib import colors
+    map_chart(sensitivity, measure).save(path)
 
+
+def map_chart(sensitivity, measure="kl"):
+    """A figure of a measure over blocks and widths, kind of layer by kind.
+
+    Args:
+        sensitivity: `Sensitivity`.
+        measure: Entry of its rows that is positive, such as `"kl"`.
+
+    Returns:
+        `Chart`.
+    """
     values, widths = sensitivity.table(measure)
-    count = len(BLOCK_GROUPS)
-    inside = [name.startswith("block_") for name in sensitivity.names]
-    blocks = sum(inside) // count
+    count, names = len(BLOCK_GROUPS), sensitivity.names
+    blocks = sum(name.startswith("block_") for name in names) // count
     shown = np.where(values > 0, values, np.nan)
-    low, high = 1e-6, 1.0
-    if np.isfinite(shown).any():
-        low, high = np.nanmin(shown), np.nanmax(shown)
-    norm = colors.LogNorm(low, max(high, 1.01 * low))
-    with figure(path, count, size=(9.0, 1.5 * count + 1.0)) as (own, axes):
-        for row, (kind, axis) in enumerate(
-            zip(BLOCK_GROUPS, axes, strict=True)
-        ):
-            part = shown[row : count * blocks : count].T
-            image = axis.imshow(part, aspect="auto", norm=norm)
-            labels = [f"{bits} bits" for bits in widths]
-            axis.set_yticks(range(len(widths)), labels)
-            axis.set_title(kind.replace("_", " "), loc="left", fontsize=10)
-        axes[-1].set_xlabel("block")
-        own.colorbar(image, ax=axes, label=UNITS.get(measure, measure))
+    unit = UNITS.get(measure, measure)
+    outer = list(range(count * blocks, len(names)))
+    panels = []
+    for row, kind in enumerate(BLOCK_GROUPS):
+        # Those of a kind, a gap, and what lies outside of the blocks.
+        places = [*range(row, count * blocks, count), *[None] * GAP, *outer]
+        panels.append(
+            Panel(
+                kind.replace("_", " "),
+                np.array(
+                    [
+                        [np.nan if i is None else own[i] for i in places]
+                        for own in shown.T
+                    ]
+                ),
+                [f"{bits} bits" for bits in widths],
+                [
+                    [_text(names, values, i, j, bits, unit) for i in places]
+                    for j, bits in enumerate(widths)
+                ],
+            )
+        )
+    columns = [str(i) for i in range(blocks)]
+    return heat_chart(
+        "sensitivity",
+        f"What one layer group alone costs at fewer bits: {unit}; at the "
+        f"right: {' and '.join(names[i] for i in outer)}.",
+        panels,
+        x_label="block of the model",
+        columns=columns + [""] * (GAP + len(outer)),
+        label=unit,
+        log=True,
+    )
+
+
+def _text(names, values, place, column, bits, unit):
+    if place is None:
+        return ""
+    return f"{names[place]} at {bits} bits\n{values[place, column]:.3g} {unit}"

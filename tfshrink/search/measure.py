@@ -5,6 +5,7 @@ import time
 
 from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import UserError
+from tfshrink.evaluation.results import origin
 from tfshrink.search.fisher import Fisher
 from tfshrink.search.sensitivity import FILE
 from tfshrink.search.settings import SearchSettings
@@ -78,6 +79,7 @@ def sensitivity(
             fisher=fisher,
             progress=lambda done: show(done, done * tokens),
         )
+    found.info.update(origin())
     found.save(path)
     draw_map(found, path.with_suffix(MAP))
     return found, path

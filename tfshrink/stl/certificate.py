@@ -7,6 +7,7 @@ from scipy import stats
 
 WORST = 5  # prompts that a certificate shows
 ALL = "all"  # every property at once
+DIGITS = 5  # of the margins of single tokens
 
 
 def violation_bound(violations, count, confidence=0.95):
@@ -79,7 +80,8 @@ class Verdict:
         """The prompts that a property misses by most, with the token.
 
         Returns:
-            List of dicts, the worst first.
+            List of dicts, the worst first; `over_tokens` has the margins of
+            each property, token by token.
         """
         names = list(self.margins)
         table = np.array([self.margins[name] for name in names])
@@ -94,9 +96,18 @@ class Verdict:
                     "margin": float(table[:, prompt].min()),
                     "token": None if why is None else why.time,
                     "why": None if why is None else str(why),
+                    "over_tokens": self._over_tokens(prompt),
                 }
             )
         return found
+
+    def _over_tokens(self, prompt):
+        """Dict of property to the margins of a prompt's tokens."""
+        return {
+            name: [round(float(x), DIGITS) for x in own[prompt].over_tokens]
+            for name, own in self.explained.items()
+            if own[prompt] is not None
+        }
 
 
 def certificate(verdicts, *, requirement, prompts, confidence=0.95, more=None):

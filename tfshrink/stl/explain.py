@@ -16,12 +16,15 @@ class Explanation:
         time: Sample.
         margin: Robustness of the whole formula.
         predicate: The predicate, as text.
+        over_tokens: Robustness at each sample of what must always hold; of
+            another formula, its own.
     """
 
     signal: str
     time: int
     margin: float
     predicate: str
+    over_tokens: tuple = ()
 
     def __str__(self):
         word = "satisfied" if self.margin >= 0 else "violated"
@@ -74,7 +77,15 @@ class _Search:
             return None
         predicate, time = found
         margin = float(self.value(formula, 0))
-        return Explanation(predicate.signal, time, margin, str(predicate))
+        always = isinstance(formula, stl.Always)
+        followed = self.parts[str(formula.child if always else formula)]
+        return Explanation(
+            predicate.signal,
+            time,
+            margin,
+            str(predicate),
+            tuple(followed[self.trace, : self.end].tolist()),
+        )
 
     def down(self, formula, time):
         """The predicate and the sample that make a value, or `None`."""

@@ -10,6 +10,7 @@ from tfshrink.errors import UserError
 from tfshrink.stl import formula as stl
 from tfshrink.stl.explain import explain
 from tfshrink.stl.parse import parse
+from tfshrink.stl.properties import properties
 from tfshrink.stl.robustness import Robustness
 from tfshrink.stl.signals import check_window
 from tfshrink.stl.signals import SIGNALS
@@ -62,7 +63,7 @@ class Requirement:
             if isinstance(part, stl.Predicate):
                 _check_predicate(part)
         self.formula = relaxed(formula, relax)
-        self.properties = _properties(self.formula)
+        self.properties = properties(self.formula)
         self._margins = {
             name: Robustness(part) for name, part in self.properties.items()
         }
@@ -169,20 +170,6 @@ def relaxed(formula, share, weaken=True):
         case _:
             child = relaxed(formula.child, share, weaken)
             return dataclasses.replace(formula, child=child)
-
-
-def _properties(formula):
-    """The parts of a conjunction, named after what they speak of."""
-    parts = formula.children if isinstance(formula, stl.And) else (formula,)
-    found = {}
-    for part in parts:
-        name = "_".join(part.signals())
-        count = 2
-        while name in found:
-            name = f"{name.removesuffix(f'_{count - 1}')}_{count}"
-            count += 1
-        found[name] = part
-    return found
 
 
 def _check_predicate(predicate):

@@ -9,6 +9,7 @@ import numpy as np
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
+from tfshrink.evaluation.results import command_line
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
 from tfshrink.layers.exit_config import ExitConfig
@@ -155,6 +156,7 @@ def write_config(folder, settings, source, precision, plans, exits):
             "plans": [plan.to_json() for plan in plans],
             "exits": exits and exits.to_json(),
             "identity": source.identity,
+            "command": command_line(),
         },
     )
 
