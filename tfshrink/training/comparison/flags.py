@@ -26,6 +26,7 @@ def define_flags():
         flags.DEFINE_string(
             "workdir", "runs/styles", "Where runs go; finished ones stay."
         )
+        flags.DEFINE_bool("attack", True, "Attack each plan, too (FGSM).")
         flags.DEFINE_bool(
             "dry_run", False, "Run one step, say how long all would take."
         )
@@ -61,7 +62,7 @@ def run_suite():
             file=sys.stderr,
         )
 
-    results = suite.run(speed=FLAGS.speed, on_results=note)
+    results = suite.run(speed=FLAGS.speed, attack=FLAGS.attack, on_results=note)
     print_styles(results, json=FLAGS.json, markdown=FLAGS.markdown)
     return None
 

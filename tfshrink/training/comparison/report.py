@@ -61,12 +61,14 @@ def print_styles(results, *, json=None, markdown=False):
 def _full(results):
     """Full precision, on the same text."""
     reference = results["reference"]
+    attacked = reference.get("attacked")
     return {
         "plan": NAME,
         "perplexity_ratio": format_cell(1.0, FORMATS["perplexity_ratio"]),
         "token_accuracy": format_cell(
             reference["token_accuracy"], FORMATS["token_accuracy"]
         ),
+        "attacked": attacked and format_cell(attacked, FORMATS["attacked"]),
         "effective_bits": 16.0,
         "bytes": reference["bytes"],
         "compression": 1.0,
@@ -108,6 +110,11 @@ def _print_notes(results):
         "Updates are equal; passes (a plan forward and back) are what they "
         "cost. start is the initialisation that all begin with."
     )
+    if results["reference"].get("attacked"):
+        print(
+            "FGSM ratio: perplexity under the attack over the same plan's "
+            "without it, on fewer windows (docs/styles.md)."
+        )
     if results["speeds"]:
         print(
             "Decode: measured of each plan's export, the same for all styles, "

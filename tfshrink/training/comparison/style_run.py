@@ -72,6 +72,19 @@ def style_runs(styles, plans, updates, widths):
     return [begin, *(r for m in makers for r in m(plans, updates, pattern))]
 
 
+def runs_behind(run, runs):
+    """A run and those it goes on from, without the initialisation.
+
+    Args:
+        run: `StyleRun`.
+        runs: Those of the same seed.
+    """
+    if run.begins is None or run.begins[0] == BEGIN:
+        return [run]
+    before = next(own for own in runs if own.name == run.begins[0])
+    return [run, *runs_behind(before, runs)]
+
+
 def _whole(style, plans, updates, *, passes, **changes):
     """One run that is judged at all plans."""
     return [

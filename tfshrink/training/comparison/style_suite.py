@@ -5,10 +5,15 @@ import pathlib
 import time
 
 from tfshrink.errors import UserError
+from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.protocol import Protocol
+from tfshrink.evaluation.results import command_line
+from tfshrink.training.comparison.judged_run import judged_run
 from tfshrink.training.comparison.kept_options import keep_options
+from tfshrink.training.comparison.plan_speeds import plan_speeds
 from tfshrink.training.comparison.style_run import BEGIN
 from tfshrink.training.comparison.style_run import DEFAULT
+from tfshrink.training.comparison.style_run import runs_behind
 from tfshrink.training.comparison.style_run import style_runs
 from tfshrink.training.comparison.summary import summarize_styles
 from tfshrink.training.kept_run import kept_run
@@ -97,6 +102,7 @@ class StyleSuite:
             )
         precision, plans = structure(self.base, source.config)
         self.names = {t: p.name for t, p in zip(texts, plans, strict=True)}
+        self._seconds = {}  # of the steps of a run, by seed and name
         self.runs = style_runs(styles, texts, steps, precision.widths)
         self.context = min(Protocol.context, source.config.context)
 
@@ -119,11 +125,12 @@ class StyleSuite:
             }
         )
 
-    def run(self, *, speed=True, on_results=lambda results: None):
+    def run(self, *, speed=True, attack=True, on_results=lambda results: None):
         """Makes what is missing.
 
         Args:
             speed: Whether each plan is exported once, and its decoding timed.
+            attack: Whether each judged plan is attacked, too (`attacked`).
             on_results: Called with the results so far after each run.
 
         Returns:
@@ -139,23 +146,30 @@ class StyleSuite:
 
         if speed:
             require_litert()
-        start, records, found = time.monotonic(), [], {}
         keep_options(self.folder, self.options)
-        speeds, done = {}, 0
+        start, records, judged, done, speeds = time.monotonic(), [], {}, 0, {}
 
         def results():
-            return self._results(records, found, speeds, done, start)
+            seconds = round(time.monotonic() - start, 3)
+            return {
+                **self._results(records, judged, speeds),
+                "finished": done,
+                "runs": len(self.runs) * len(self.seeds),
+                "seconds": seconds,
+            }
 
         for seed in self.seeds:
             for run in self.runs:
-                own, judged = self._run(seed, run)
-                found = found or judged
-                records += own
+                found = self._run(seed, run, attack)
+                if found:
+                    judged = judged or found
+                    records += self._records(seed, run, found["plans"])
                 done += 1
                 gc.collect()  # compiled functions hold weights in circles
                 on_results(results())
         if speed:
-            speeds = self._speeds()
+            begin = self.place(self.seeds[0], BEGIN)
+            speeds = plan_speeds(begin, self.names, self.folder)
         on_results(results())
         return results()
 
@@ -175,85 +189,50 @@ class StyleSuite:
             values |= {"start": str(start), "smooth": 0.0}
         return TrainSettings(**values)
 
-    def _run(self, seed, run):
-        """Records of a run, and what judging said; makes what is missing."""
-        seconds = kept_run(self.settings(seed, run), self.place(seed, run.name))
+    def _run(self, seed, run, attack):
+        """What judging a run found, or `None`; makes what is missing."""
+        folder = self.place(seed, run.name)
+        self._seconds[seed, run.name] = kept_run(
+            self.settings(seed, run), folder
+        )
         if not run.plans:
-            return [], {}
-        judged = self._judged(seed, run)
-        rows = zip(run.plans, judged["plans"], strict=True)
-        records = [
+            return None
+        return judged_run(
+            folder,
+            run.plans,
+            attack=attack,
+            data=self.options["data"],
+            limit=self.options["limit"],
+            context=self.context,
+            dtype=self.base.dtype,
+        )
+
+    def _records(self, seed, run, rows):
+        """Rows of a run's plans, with what lies behind its model."""
+        behind = runs_behind(run, self.runs)
+        seconds = sum(self._seconds[seed, own.name] for own in behind)
+        return [
             {
+                **row,
                 "seed": seed,
                 "style": run.style,
                 "plan": self.names[text],
                 "run": f"seed-{seed}/{run.name}",
                 "updates": run.updates,
-                "passes": self._behind(run),
-                "training_seconds": self._seconds(seed, run, seconds),
-                **{key: value for key, value in row.items() if key not in OWN},
+                "passes": sum(own.passes for own in behind),
+                "training_seconds": seconds if run.updates else 0.0,
             }
-            for text, row in rows
+            for text, row in zip(run.plans, rows, strict=True)
         ]
-        return records, judged
 
-    def _judged(self, seed, run):
-        """What judging a run says; kept beside its folder."""
-        from tfshrink.evaluation.evaluate import evaluate
-        from tfshrink.evaluation.results import read_results
-
-        path = self.place(seed, f"{run.name}.json")
-        if path.exists():
-            return read_results(path)
-        return evaluate(
-            workdir=[str(self.place(seed, run.name))],
-            plan=";".join(run.plans),
-            data=self.options["data"],
-            limit=self.options["limit"],
-            context=self.context,
-            dtype=self.base.dtype,
-            json=str(path),
-        )
-
-    def _before(self, run):
-        """The run that a run goes on from, or `None`; the start is none."""
-        if run.begins is None or run.begins[0] == BEGIN:
-            return None
-        return next(own for own in self.runs if own.name == run.begins[0])
-
-    def _behind(self, run):
-        """Passes behind a model, those of the run it goes on from included."""
-        before = self._before(run)
-        return run.passes + (self._behind(before) if before else 0)
-
-    def _seconds(self, seed, run, seconds):
-        """Seconds of the steps behind a model, in the same way."""
-        before = self._before(run)
-        if before is None:
-            return 0.0 if run.name == BEGIN else seconds
-        own = kept_run(
-            self.settings(seed, before), self.place(seed, before.name)
-        )
-        return seconds + self._seconds(seed, before, own)
-
-    def _speeds(self):
-        """Tokens/s of each plan's export, and of full precision's."""
-        from tfshrink.training.comparison.plan_speeds import plan_speeds
-
-        return plan_speeds(
-            self.place(self.seeds[0], BEGIN), self.names, self.folder
-        )
-
-    def _results(self, records, judged, speeds, done, start):
-        """The dict that `style_suite` returns."""
-        from tfshrink.evaluation.environment import environment
-        from tfshrink.evaluation.results import command_line
-
+    def _results(self, records, judged, speeds):
+        """The figures so far."""
         rows = summarize_styles(records)
         for row in rows:
             if row["plan"] in speeds:
                 own = speeds[row["plan"]]
                 row["decoding_tokens_per_second"] = own["median"]
+        steps = self.options["steps"]
         return {
             "suite": "styles",
             "model": self.options["model"],
@@ -261,15 +240,9 @@ class StyleSuite:
             "records": records,
             "reference": judged.get("reference"),
             "protocol": judged.get("protocol"),
-            "settings": {
-                **self.base.to_json(),
-                "total_steps": self.options["steps"],
-            },
+            "settings": {**self.base.to_json(), "total_steps": steps},
             "seeds": list(self.seeds),
             "speeds": speeds,
-            "finished": done,
-            "runs": len(self.runs) * len(self.seeds),
             "environment": environment(),
             "command": command_line(),
-            "seconds": round(time.monotonic() - start, 3),
         }
