@@ -93,15 +93,12 @@ class LanguageModelTest(TestCase):
         self.assertTrue(np.all(score[0][1][-3:] == 0))
         self.assertGreater(score[1][1][-1], 0)
 
-    def test_batches_and_padding_change_nothing(self):
-        alone = Asked.of(batch_size=1)[1]
-        for several, one in zip(
-            self.asked.loglikelihood(PAIRS),
-            [alone.loglikelihood([pair])[0] for pair in PAIRS],
-            strict=True,
-        ):
-            self.assertAllClose(several[0], one[0], atol=1e-4)
-            self.assertEqual(several[1], one[1])
+    def test_order_and_company_in_a_batch_change_nothing(self):
+        found = self.asked.loglikelihood(PAIRS)
+        others = self.asked.loglikelihood([*PAIRS[::-1], *PAIRS[:2]])
+        for own, other in zip([*found[::-1], *found[:2]], others, strict=True):
+            self.assertAllClose(own[0], other[0], atol=1e-4)
+            self.assertEqual(own[1], other[1])
 
     def test_a_long_context_is_cut_on_the_left(self):
         context = "Fish and " * 400
