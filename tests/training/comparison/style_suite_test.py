@@ -58,6 +58,8 @@ class MistakesTest(TestCase):
         ({"seeds": [-1]}, "`seeds` must be"),
         ({"model": "tiny-ultra"}, "`model` must be one"),
         ({"config": {**SMALL, "style": "spnet"}}, "must not set style"),
+        ({"config": {**SMALL, "kv": "int8"}}, "must not set kv"),
+        ({"config": {**SMALL, "static_steps": 3}}, "`static_steps` must be"),
         ({"plan": "9"}, "between 2 and 8"),
         ({"workdir": "runs/a+b"}, "neither"),
     )

@@ -72,7 +72,7 @@ def print_estimate(suite):
         f"{found['runs']} runs over {len(suite.seeds)} seeds: "
         f"{found['passes']} passes of {found['seconds_per_pass']:.2f} s and "
         f"{found['judgements']} judgements of {found['windows']} windows, "
-        f"{found['seconds_per_window']:.2f} s each: "
+        f"{found['seconds_per_window']:.2f} s a window: "
         f"{found['seconds'] / 60:.0f} min."
     )
     print(

@@ -23,7 +23,16 @@ from tfshrink.training.settings import TrainSettings
 BATCH = 4  # rows of a batch: three seeds are to fit into a night
 UPDATES = 30
 # What the suite itself sets, so that a config may not.
-OWN = ("model", "plan", "seed", "start", "style", "total_steps", "eval_data")
+OWN = (
+    "eval_data",
+    "kv",  # plans are judged as they are typed
+    "model",
+    "plan",
+    "seed",
+    "start",
+    "style",
+    "total_steps",
+)
 
 
 class StyleSuite:
@@ -105,6 +114,8 @@ class StyleSuite:
         self._seconds = {}  # of the steps of a run, by seed and name
         self.runs = style_runs(styles, texts, steps, precision.widths)
         self.context = min(Protocol.context, source.config.context)
+        for run in self.runs:  # what they refuse is refused now
+            self.settings(self.seeds[0], run)
 
     def _base(self):
         """The `TrainSettings` that all runs share."""
