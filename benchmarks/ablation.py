@@ -22,6 +22,7 @@ from training_runs import trained
 from tfshrink import cli
 from tfshrink.errors import unknown_choice
 from tfshrink.files import write_json
+from tfshrink.training.settings import DEFAULTS
 
 FLAGS = flags.FLAGS
 WHOLE = "whole"
@@ -61,14 +62,13 @@ def measure(name, folder, common):
         folder: Where the run folders go; the whole recipe is among them.
         common: Flags that every run gets.
     """
+    from tfshrink.training.kept_run import start_of
+
     ingredient, own = VARIANTS[name]
     if name in FROM_START:
         whole = folder / WHOLE
-        own = [
-            *own,
-            f"--start={whole}/checkpoints/start.safetensors",
-            f"--data=pydoc+{whole}/generated.jsonl",
-        ]
+        begins = start_of(whole, DEFAULTS["data"])
+        own = [*own, *(f"--{name}={value}" for name, value in begins.items())]
     results = trained(folder / name, *common, *own)
     return {
         "variant": name,

@@ -36,10 +36,12 @@ def trained(folder, *flags):
         UserError: the run failed, or its results were replaced by those of
             another judgement.
     """
+    from tfshrink.training.kept_run import is_begun
+
     folder = pathlib.Path(folder)
     results = folder / "results.json"
     if not results.exists():
-        again = ["--resume"] if (folder / "config.json").exists() else []
+        again = ["--resume"] if is_begun(folder) else []
         run("bin/train", *flags, f"--workdir={folder}", *again)
     found, config = (
         json.loads(path.read_text("utf-8"))

@@ -169,6 +169,13 @@ def flag_group(title):
     _GROUPS.setdefault(title, []).extend(names)
 
 
+def flags_of(define):
+    """Calls a function that defines flags; returns their names."""
+    before = set(FLAGS)
+    define()
+    return [name for name in FLAGS if name not in before]
+
+
 def help_text(main):
     """The manual: the module's docstring, then its flags by group."""
     module = sys.modules[main.__module__]

@@ -21,7 +21,7 @@ def quiet():
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    for library in ("jax", "tensorflow", "transformers"):
+    for library in ("jax", "lm_eval", "tensorflow", "transformers"):
         logging.getLogger(library).setLevel(logging.ERROR)
     # In a notebook TensorFlow sets its level anew; a filter stays.
     logging.getLogger("tensorflow").addFilter(_is_error)

@@ -116,11 +116,17 @@ class BinaryTest(TestCase):
         self.assertEqual(done.stdout.count("\n  bin/benchmark "), 3)
         self.assertLess(max(map(len, done.stdout.splitlines())), 80)
         self.assertIn("principal components", self.run_binary("--list").stdout)
+        done = self.run_binary("--suite=styles", "--list")
+        self.assertIn("instantnet", done.stdout)
 
     @parameterized.parameters(
         ("--keep=.5 --compression=.5", "exclude each other"),
         ("--keep=half", "`--keep` must be fractions"),
         ("--suite=kw", "Did you mean `kv`"),
+        ("--seeds=1", "`--seeds` is of --suite=styles"),
+        ("--suite=styles --keep=.5", "`--keep` is of --suite=kv"),
+        ("--suite=styles --model=tiny --seeds=a", "`--seeds` must be"),
+        ("--suite=styles --model=tiny --styles=a", "`styles` must be one of"),
     )
     def test_a_mistyped_flag_is_one_line(self, arguments, message):
         done = self.run_binary(*arguments.split())

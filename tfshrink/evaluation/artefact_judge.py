@@ -61,8 +61,15 @@ class ArtefactJudge:
             "plan": self.plan.to_json(),
             "artefact": self.artefact.folder.name,
         }
-        for task in self.protocol.tasks:
+        for task in self.protocol.own_tasks:
             found.update(MEASURES[task](self))
+        if self.material.harness:
+            from tfshrink.evaluation.harness.artefact_model import (
+                artefact_model,
+            )
+
+            model = artefact_model(self)
+            found["lm_eval"] = self.material.harness.measure(model)
         return found
 
     def continuation(self, prompt, count):

@@ -51,6 +51,7 @@ def evaluate(
     stride=None,
     dtype="float32",
     batch_size=4,
+    lm_eval_tasks=None,
     json=None,
     dry_run=False,
 ):
@@ -72,13 +73,14 @@ def evaluate(
         scales: How the scales of a `model` are fitted: `"mse"` or `"rtn"`.
         activations: 8 simulates plans as they ship, inputs rounded to int8;
             `None` as they were trained, or float.
-        tasks: As in `Protocol`, like the next six.
+        tasks: As in `Protocol`, like the next seven.
         data: Text, or SQuAD.
         limit: Windows of text, or questions, at most.
         context: Tokens in a window; `None` is 512, with `kv` 2,048.
         stride: Tokens to the next window.
         dtype: Compute type.
         batch_size: Windows or questions at once.
+        lm_eval_tasks: Folder of task files for lm-evaluation-harness.
         json: File that takes the results.
         dry_run: Judges one batch, writes nothing.
 
@@ -103,6 +105,7 @@ def evaluate(
         first=context // 2 if specs else 0,
         dtype=dtype,
         batch_size=batch_size,
+        lm_eval_tasks=lm_eval_tasks,
     )
     if scales not in SCALES:
         raise unknown_choice("scales", scales, SCALES)

@@ -1,5 +1,6 @@
 """evaluate's results for people: a table, Markdown, and what to do next."""
 
+from tfshrink.evaluation.harness.report import print_harness
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
 from tfshrink.exit_spec import CONFIDENCES
@@ -88,6 +89,7 @@ def print_report(results, *, json=None, markdown=False, dry_run=False):
         print(markdown_table(rows, columns, formats=FORMATS) + "\n")
     else:
         print_table(rows, columns, title=results["model"], formats=FORMATS)
+    print_harness(rows, markdown=markdown)
     if protocol["describe"]:
         print(f"Text: {protocol['describe']}.")
     if "speed" in protocol["tasks"]:
@@ -117,11 +119,15 @@ def print_choices():
     from tfshrink.data.documents import SOURCES as TEXTS
     from tfshrink.data.translation import SOURCES as PAIRS
     from tfshrink.evaluation.evaluate import SCALES
+    from tfshrink.evaluation.protocol import HARNESS
     from tfshrink.evaluation.protocol import TASKS
     from tfshrink.models.sources import SOURCES as MODELS
 
     choices = {
-        "--tasks": TASKS,
+        "--tasks": {
+            **TASKS,
+            f"{HARNESS}NAME": "of lm-evaluation-harness, with its data",
+        },
         "--data": TEXTS,
         "--data, of a run that translates": PAIRS,
         "--model": dict.fromkeys(MODELS, ""),

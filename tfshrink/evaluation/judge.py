@@ -59,8 +59,13 @@ class Judge:
             A dict with what each task found.
         """
         found = {}
-        for task in self.protocol.tasks:
+        for task in self.protocol.own_tasks:
             found.update(MEASURES[task](self, bits))
+        if self.material.harness:
+            from tfshrink.evaluation.harness.plan_model import plan_model
+
+            model = plan_model(self, bits)
+            found["lm_eval"] = self.material.harness.measure(model)
         return found
 
     @functools.cached_property

@@ -4,6 +4,7 @@ import dataclasses
 
 from tfshrink.data.documents import is_squad
 from tfshrink.data.squad import load_squad
+from tfshrink.evaluation.harness.harness import Harness
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import SPLIT
 from tfshrink.evaluation.squad import NEW_TOKENS
@@ -19,12 +20,14 @@ class Material:
         text: `JudgedText`, or `None`.
         questions: List of `SquadExample`.
         prompts: Their token lists.
+        harness: `Harness`, or `None`.
     """
 
     tokenizer: object
     text: JudgedText | None = None
     questions: tuple = ()
     prompts: tuple = ()
+    harness: Harness | None = None
 
     @classmethod
     def load(cls, protocol, source):
@@ -44,16 +47,26 @@ class Material:
             questions = load_squad(path, SPLIT, protocol.limit)
             room = source.config.context - NEW_TOKENS
             prompts = squad_prompts(questions, tokenizer, room)
+        harness = None
+        if protocol.harness_tasks:
+            harness = Harness.load(
+                protocol.harness_tasks,
+                folder=protocol.lm_eval_tasks,
+                limit=protocol.limit,
+            )
         return cls(
             tokenizer=tokenizer,
             text=text,
             questions=questions,
             prompts=prompts,
+            harness=harness,
         )
 
     def sample(self, count):
         """The same with `count` windows and questions, for a dry run."""
-        text = self.text
+        text, harness = self.text, self.harness
+        if harness is not None:
+            harness = dataclasses.replace(harness, limit=count)
         if text is not None:
             text = dataclasses.replace(text, examples=text.examples[:count])
         return dataclasses.replace(
@@ -61,6 +74,7 @@ class Material:
             text=text,
             questions=self.questions[:count],
             prompts=self.prompts[:count],
+            harness=harness,
         )
 
     @property

@@ -12,6 +12,7 @@ TASKS = {
     "speed": "tokens/s of evaluation and of decoding, in simulation",
     "squad": "exact match and F1 of greedy answers, SQuAD v1.1",
 }
+HARNESS = "lm_eval:"  # in front of a task of lm-evaluation-harness
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class Protocol:
     """What is measured, on which text, in what numbers.
 
     Args:
-        tasks: Names from `TASKS`.
+        tasks: Names from `TASKS`, or `lm_eval:NAME` of tasks of
+            lm-evaluation-harness.
         data: Text of the perplexity, as `load_documents` takes it; where it
             is SQuAD, of the questions too.
         limit: Windows of text, or questions, at most.
@@ -31,6 +33,8 @@ class Protocol:
             K/V cache that codes older tokens is nothing.
         dtype: Compute type of the model.
         batch_size: Windows, or questions, at once.
+        lm_eval_tasks: Folder of task files for lm-evaluation-harness, or
+            `None`.
 
     Raises:
         UserError: A value is out of range.
@@ -44,11 +48,17 @@ class Protocol:
     first: int = 0
     dtype: str = "float32"
     batch_size: int = 4
+    lm_eval_tasks: str | None = None
 
     def __post_init__(self):
-        for task in self.tasks:
+        for task in self.own_tasks:
             if task not in TASKS:
-                raise unknown_choice("tasks", task, TASKS)
+                raise unknown_choice("tasks", task, [*TASKS, f"{HARNESS}NAME"])
+        if self.lm_eval_tasks and not self.harness_tasks:
+            raise UserError(
+                f"`lm_eval_tasks` goes with a task {HARNESS}NAME. "
+                f"Received: {self.lm_eval_tasks}, tasks {','.join(self.tasks)}"
+            )
         if not self.tasks:
             raise UserError(
                 f"`tasks` must name at least one of {', '.join(TASKS)}. "
@@ -65,6 +75,17 @@ class Protocol:
                 f"`stride` must be between 1 and {self.context - 1} (the "
                 f"context less one). Received: {self.stride}"
             )
+
+    @property
+    def own_tasks(self):
+        """The tasks that are not of lm-evaluation-harness."""
+        return tuple(t for t in self.tasks if not t.startswith(HARNESS))
+
+    @property
+    def harness_tasks(self):
+        """Names of those that are, as it calls them."""
+        found = [t for t in self.tasks if t.startswith(HARNESS)]
+        return tuple(task.removeprefix(HARNESS) for task in found)
 
     def _check_sizes(self):
         lowest = {"context": 2, "batch_size": 1, "limit": 1, "first": 0}

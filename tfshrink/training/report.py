@@ -25,33 +25,75 @@ def print_results(results, folder):
 
 def print_dry_run(settings):
     """Runs one real step and prints shapes, bytes and expected seconds."""
-    from tfshrink.models.sources import open_source
-    from tfshrink.training.devices import data_parallel
-    from tfshrink.training.scratch import try_scratch
-
-    with data_parallel(settings.devices, settings.batch_size):
-        pass
-    source = open_source(settings.model)
-    prepare = try_scratch if source.scratch else _prepare
-    with tempfile.TemporaryDirectory() as place:
-        model, trainer, plans, batches, text = prepare(settings, source, place)
-        layers = source.config.layers
-    trainer.step(0, batches.at)  # compiles
-    start = time.monotonic()
-    trainer.step(0, batches.at)
-    seconds = time.monotonic() - start
-    tokens = batches.at(0)["tokens"].size
+    trial = Trial.run(settings)
+    model, trainer = trial.model, trial.trainer
     held = sum(np.dtype(v.dtype).itemsize * _size(v) for v in model.variables)
     trained = sum(_size(v) for v in trainer.variables)
-    print(f"Model {settings.model}: {layers} blocks, {held / 1e6:.0f} MB")
+    print(f"Model {settings.model}: {trial.layers} blocks, {held / 1e6:.0f} MB")
     print(f"Trains {trained / 1e6:.1f} M parameters: {settings.train}")
-    print("Plans: " + "; ".join(plan.name for plan in plans))
-    print(f"Text: {text}")
+    print("Plans: " + "; ".join(plan.name for plan in trial.plans))
+    print(f"Text: {trial.text}")
     print(
-        f"One step of {tokens} tokens: "
-        f"{seconds:.1f} s; {settings.total_steps} steps: "
-        f"{seconds * settings.total_steps:.0f} s, beside initialisation"
+        f"One step of {trial.tokens} tokens: "
+        f"{trial.seconds:.1f} s; {settings.total_steps} steps: "
+        f"{trial.seconds * settings.total_steps:.0f} s, beside initialisation"
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One step of a run that is not made, and what it took.
+
+    Args:
+        model: The model, trained for two steps.
+        trainer: `Trainer`.
+        plans: List of `Plan`.
+        layers: Blocks of the model.
+        text: What the run's text is.
+        tokens: Of a step.
+        seconds: Of a step that was compiled before.
+    """
+
+    model: object
+    trainer: object
+    plans: list
+    layers: int
+    text: str
+    tokens: int
+    seconds: float
+
+    @classmethod
+    def run(cls, settings):
+        """Makes a model, in a temporary folder, and runs its first step twice.
+
+        Args:
+            settings: `TrainSettings`.
+        """
+        from tfshrink.models.sources import open_source
+        from tfshrink.training.devices import data_parallel
+        from tfshrink.training.scratch import try_scratch
+
+        with data_parallel(settings.devices, settings.batch_size):
+            pass
+        source = open_source(settings.model)
+        prepare = try_scratch if source.scratch else _prepare
+        with tempfile.TemporaryDirectory() as place:
+            model, trainer, plans, batches, text = prepare(
+                settings, source, place
+            )
+            layers = source.config.layers
+        trainer.step(0, batches.at)  # compiles
+        start = time.monotonic()
+        trainer.step(0, batches.at)
+        return cls(
+            model=model,
+            trainer=trainer,
+            plans=plans,
+            layers=layers,
+            text=text,
+            tokens=batches.at(0)["tokens"].size,
+            seconds=time.monotonic() - start,
+        )
 
 
 def _prepare(settings, source, place):

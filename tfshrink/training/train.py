@@ -42,7 +42,15 @@ from tfshrink.training.text import training_examples
 RANKS = {8: 16, 7: 16, 6: 16, 5: 32, 4: 32, 3: 64, 2: 64}
 
 
-def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
+def train(
+    settings,
+    *,
+    workdir=None,
+    overwrite=False,
+    resume=False,
+    given=None,
+    judged=True,
+):
     """Trains one model for many precisions.
 
     Args:
@@ -51,9 +59,12 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
         overwrite: Replaces the run that is there.
         resume: Continues the run that is there, with its own settings.
         given: Settings that a resumed run must have, or nothing is done.
+        judged: Whether the plans are judged at the end; a model that the run
+            trains from scratch is in any case.
 
     Returns:
-        `(results, folder)`: the dict of `results.json`, the run folder.
+        `(results, folder)`: the dict of `results.json` or, where nothing was
+        judged, `None`; the run folder.
 
     Raises:
         UserError: anything the settings got wrong, before the run folder is
@@ -66,7 +77,7 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     if resume:
         folder = RunFolder(workdir, name=settings.style, resume=True)
         settings = stored_settings(folder)
-        _check_same(settings, given or {}, folder)
+        check_same(settings, given or {}, folder)
     # Machines that share a batch meet before TensorFlow computes anything.
     with data_parallel(settings.devices, settings.batch_size):
         pass
@@ -129,6 +140,8 @@ def train(settings, *, workdir=None, overwrite=False, resume=False, given=None):
     weights = "weights" in settings.train.split(",")
     save_model(folder.checkpoints / FINAL, model, weights=weights)
     del model
+    if not judged:
+        return None, str(folder.path)
     # Of a run that was stopped, nobody knows how long it took before.
     seconds = None if resume else time.monotonic() - start
     return judge(protocol, folder, seconds), str(folder.path)
@@ -365,8 +378,14 @@ def _ranks(settings, widths):
     return () if ranks == (0,) else ranks
 
 
-def _check_same(settings, given, folder):
-    """Raises a `UserError` where a resumed run was given other settings."""
+def check_same(settings, given, folder):
+    """Raises a `UserError` where a kept run was given other settings.
+
+    Args:
+        settings: Its `TrainSettings`.
+        given: Dict of settings that it must have.
+        folder: Its `RunFolder`.
+    """
     asked = dataclasses.replace(settings, **given).to_json()
     for name, own in settings.to_json().items():
         if json.dumps(asked[name]) != json.dumps(own):

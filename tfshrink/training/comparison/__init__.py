@@ -1,0 +1,1 @@
+"""Training styles side by side, from one start and with equal updates."""
