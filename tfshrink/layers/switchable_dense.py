@@ -57,6 +57,7 @@ class SwitchableDense(keras.layers.Layer):
         self.quantizer = None
         self.adapters = None
         self.tap = None  # called with the input while calibrating
+        self.disturb = None  # what its input becomes in a test of robustness
         self.resolved = False  # its kernel is in force as it is
         self.turned = False  # that kernel is `(units, inputs)`
         self.fold = None  # factors its kernel's rows carry (`models.folds`)
@@ -150,6 +151,8 @@ def project(layers, x, bits=None):
     for layer in layers:
         if layer.tap is not None:
             layer.tap(x)
+    if layers[0].disturb is not None:
+        x = layers[0].disturb(x)
     precision = layers[0].precision
     bits, removed, pruned = split(None if precision is None else bits)
     x = ops.cast(x, layers[0].compute_dtype)

@@ -215,6 +215,21 @@ class Decoder(keras.Model):
             )
         columns = ops.arange(length)
         x, rotation = self.embed(tokens, columns[None], bits)
+        return self.hidden_of(x, rotation, bits, codecs, tap, dropped)
+
+    def hidden_of(
+        self, x, rotation, bits=None, codecs=None, tap=None, dropped=None
+    ):
+        """The same of embedded tokens.
+
+        Args:
+            x: `(B, T, C)`.
+            rotation: Of their positions, as `embed` returns it.
+            bits: As a tensor, or `None`.
+            codecs: As in `hidden`, like the next two.
+            tap: Function, or `None`.
+            dropped: Boolean tensor, or `None`.
+        """
         for index, block in enumerate(self.blocks):
             own = None if bits is None else bits[4 * index : 4 * index + 4]
             cache = codecs and codecs.parallel(self.config, index)
