@@ -13,6 +13,7 @@ from tfshrink.analysis.results import build_analysis
 from tfshrink.analysis.results import FILE
 from tfshrink.analysis.results import read_analysis
 from tfshrink.errors import UserError
+from tfshrink.evaluation.environment import environment
 from tfshrink.files import plain
 from tfshrink.files import write_json
 
@@ -87,12 +88,29 @@ def _subjects(path, parts, references, settings):
     """Results of what lies at a place."""
     place = pathlib.Path(path)
     if place.name == FILE or (place / FILE).is_file():
-        return read_analysis(place)["subjects"]
+        return _earlier(read_analysis(place), path)
     analyzer = ModelAnalyzer(path, references=references, **settings)
     try:
         return [analyzer.analyze(parts)]
     finally:
         analyzer.release()
+
+
+def _earlier(results, path):
+    """Subjects of an earlier analysis; times of other machines are named."""
+    here, there = environment(), results["environment"]
+    same = all(here[key] == there.get(key) for key in ("cores", "system"))
+    if not same or here["device"] != there.get("device"):
+        note = {
+            "part": "performance",
+            "reason": f"times of {path} are of another machine: "
+            f"{there.get('cores')} cores, {there.get('device')}",
+            "failed": False,
+        }
+        for subject in results["subjects"]:
+            if subject["performance"] and note not in subject["notes"]:
+                subject["notes"].append(note)
+    return results["subjects"]
 
 
 def _told_apart(subjects):

@@ -7,7 +7,7 @@ from tfshrink.analysis.tables import tables_of
 from tfshrink.errors import UserError
 from tfshrink.evaluation.table import print_table
 
-PRINTED = ("performance", "bits", "budgets", "robustness")
+PRINTED = ("performance", "bits", "budgets")
 SHORT = ("evaluation", "streaming", "p50", "p95", "p99")  # without quartiles
 
 

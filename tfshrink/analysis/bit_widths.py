@@ -10,6 +10,7 @@ from tfshrink.analysis.layer_sensitivity import most_sensitive
 from tfshrink.analysis.target import EXPORT
 from tfshrink.errors import UserError
 from tfshrink.evaluation.size import adapter_ranks
+from tfshrink.plan import Plan
 
 # What a row of a plan says of its bits.
 FIGURES = (
@@ -42,11 +43,9 @@ def bit_widths(target, measurements, settings):
         reasons why something is missing, a list of strings.
     """
     if target.kind == EXPORT:
-        config, plan = measurements.export_plan
-        row = _figures(measurements.rows()[0])
-        own = [{**row, "bit_map": bit_map(config, plan)}]
+        rows = [_export_row(target, row) for row in measurements.rows()]
         empty = {"mixed": [], "sensitivity": None, "budgets": []}
-        return {"plans": own, **empty}, []
+        return {"plans": rows, **empty}, []
     plans, mixed, sensitivity, notes = [], [], None, []
     for number, one in enumerate(target.candidates):
         plans += [_row(one, measurements, number, plan) for plan in one.plans]
@@ -77,6 +76,15 @@ def _row(one, measurements, number, plan):
     ranks = adapter_ranks(one.precision)
     own = bit_map(one.source.config, plan, ranks)
     return {**row, "bit_map": own, "plan": plan.to_json()}
+
+
+def _export_row(target, row):
+    """The row of an export: where the bytes of a file are it does not say."""
+    plan = Plan.from_json(row["plan"])
+    own = bit_map(target.source.config, plan)
+    for group in own["groups"]:
+        del group["bytes"], group["adapter_bytes"]
+    return {**_figures(row), "bit_map": {**own, "shares": {}}}
 
 
 def _figures(row):

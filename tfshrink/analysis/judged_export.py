@@ -2,6 +2,7 @@
 
 from tfshrink.analysis.token_latency import token_latency
 from tfshrink.evaluation.artefact_judge import ArtefactJudge
+from tfshrink.evaluation.artefact_judge import plans_of
 from tfshrink.evaluation.judge import PROMPT
 from tfshrink.evaluation.memory import peak_memory
 from tfshrink.evaluation.memory import reset_peak
@@ -19,44 +20,53 @@ class JudgedExport:
 
     Attributes:
         on_rows: As for `Judge`; may be set before a call.
+        count: Plans that the file holds.
     """
 
     def __init__(self, target, protocol, material, *, repeats):
+        self.target = target
+        self.protocol = protocol
+        self.material = material
         self.repeats = repeats
         self.on_rows = None
-        self.judge = ArtefactJudge(
-            target.artefact.folder,
-            protocol,
-            material,
-            repeats=repeats,
-            on_rows=self._count,
-            format=target.format,
-        )
+        self.count = len(plans_of(target.artefact.metadata))
+        self._judges = {}  # the last one: each holds the whole file
+
+    def judge(self, number):
+        """The `ArtefactJudge` of one of the plans that the file holds."""
+        if number not in self._judges:
+            self._judges = {}
+            self._judges[number] = ArtefactJudge(
+                self.target.artefact.folder,
+                self.protocol,
+                self.material,
+                repeats=self.repeats,
+                on_rows=self._count,
+                format=self.target.format,
+                number=number,
+            )
+        return self._judges[number]
 
     def _count(self, rows, tokens):
         if self.on_rows is not None:
             self.on_rows(rows, tokens)
 
-    @property
-    def plan(self):
-        """`Plan` that the file holds."""
-        return self.judge.plan
-
-    def quality(self, reference):
-        """The row of the file: its bytes, what it leaves beside a reference."""
-        row = self.judge.measure()
+    def quality(self, number, reference):
+        """The row of a plan: bytes of the file, what is left of a reference."""
+        row = self.judge(number).measure()
         row["compression"] = reference["bytes"] / row["bytes"]
         return with_ratios(row, reference)
 
-    def speed(self, new_tokens):
+    def speed(self, number, new_tokens):
         """Tokens/s, latency a token and memory; as of `JudgedModel.speed`.
 
         A file is run as a whole: it tells no seconds of single blocks.
         """
-        alone = reset_peak()
-        evaluation = self.judge.evaluation_speed()
+        alone, judge = reset_peak(), self.judge(number)
+        evaluation = judge.evaluation_speed()
         latency = token_latency(
-            lambda: self._stream(new_tokens), repeats=self.repeats
+            lambda: self._stream(judge.session, new_tokens),
+            repeats=self.repeats,
         )
         return {
             "evaluation": evaluation,
@@ -65,9 +75,8 @@ class JudgedExport:
             "peak_memory": {**peak_memory(), "of_process": not alone},
         }
 
-    def _stream(self, new_tokens):
+    def _stream(self, session, new_tokens):
         """Greedy tokens behind a prompt, one by one."""
-        session = self.judge.session
         session.reset()
         logits = session.prefill(list(range(PROMPT)))
         for made in range(new_tokens):

@@ -7,7 +7,6 @@ from tfshrink.analysis.judged_export import JudgedExport
 from tfshrink.analysis.judged_model import JudgedModel
 from tfshrink.analysis.target import EXPORT
 from tfshrink.data.progress_bar import counting_bar
-from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import UserError
 from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.plan_rows import plan_row
@@ -102,7 +101,7 @@ class Measurements:
     def rows(self):
         """A row of each plan, or of the export, beside the reference."""
         if self.target.kind == EXPORT:
-            return [self._export_row()]
+            return [self._export_row(i) for i in range(self._export.count)]
         return [
             self.row(number, plan)
             for number, one in enumerate(self.target.candidates)
@@ -127,20 +126,21 @@ class Measurements:
             self._rows[key] = found
         return {**self._rows[key], "name": plan.name}
 
-    def _export_row(self):
-        if "export" not in self._rows:
+    def _export_row(self, number):
+        if number not in self._rows:
             reference = self.reference()
             label = f"{self.target.name}: {self.target.format}"
             with counting_bar(label, self.material.rows) as on_rows:
                 self._export.on_rows = on_rows
-                self._rows["export"] = self._export.quality(reference)
-        return self._rows["export"]
+                self._rows[number] = self._export.quality(number, reference)
+        return self._rows[number]
 
     def speeds(self):
         """What `JudgedModel.speed` says of each of `rows`."""
         new_tokens = self.settings.new_tokens
         if self.target.kind == EXPORT:
-            return [self._export.speed(new_tokens)]
+            count = self._export.count
+            return [self._export.speed(i, new_tokens) for i in range(count)]
         return [
             self.judged(number).speed(plan, new_tokens)
             for number, one in enumerate(self.target.candidates)
@@ -169,12 +169,6 @@ class Measurements:
             self.material,
             repeats=self.settings.repeats,
         )
-
-    @functools.cached_property
-    def export_plan(self):
-        """`(config, plan)` of an export."""
-        config = DecoderConfig.from_json(self._export.judge.config)
-        return config, self._export.plan
 
     def release(self):
         """Frees what is loaded; rows stay."""

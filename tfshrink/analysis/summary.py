@@ -104,7 +104,18 @@ def _heading(results):
             "\nThese are of different models: each stands against its own "
             "full precision, and only ratios can be compared."
         )
+    elif len({_text(subject) for subject in results["subjects"]} - {None}) > 1:
+        lines.append(
+            "\nThese were judged on different texts or windows: only ratios "
+            "can be compared."
+        )
     return "\n".join(lines)
+
+
+def _text(subject):
+    about = (subject["performance"] or {}).get("protocol") or {}
+    own = [about.get(name) for name in ("text", "context", "tokens")]
+    return str(own) if any(own) else None
 
 
 def _identity(subject):

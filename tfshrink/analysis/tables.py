@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tfshrink.analysis.robustness import table as robustness
 from tfshrink.evaluation.evaluate_report import FORMATS
 from tfshrink.evaluation.table import latex_table
 from tfshrink.evaluation.table import markdown_table
@@ -233,52 +234,17 @@ def _sensitivity(subjects):
 def _robustness(subjects):
     rows = []
     for subject in subjects:
-        found = subject["robustness"]
-        if found is None:
-            continue
-        named = [found["reference"], *found["plans"]]
-        for row in named:
-            for own in row["conditions"]:
-                rows.append({**_label(subject), **_attack(row["name"], own)})
-        drawn = found["random_precision"] or {"conditions": ()}
-        for own in drawn["conditions"]:
-            by = own["plan"] or "all plans"
-            one = _attack("random precision", own)
-            rows.append({**_label(subject), **one, "attacked": by})
+        if subject["robustness"] is not None:
+            for row in robustness.robustness_rows(subject["robustness"]):
+                rows.append({**_label(subject), **row})
     return Table(
         "Robustness",
         rows,
-        {
-            **_labels(subjects),
-            "name": "plan",
-            "attacked": "attack made for",
-            "kind": "what is done",
-            "strength": "strength",
-            "ratio": "perplexity, times clean",
-            "drop": "accuracy lost",
-            "excess": "nats more than full precision",
-        },
-        {},
-        "In brackets the interval over windows (bootstrap).",
+        {**_labels(subjects), **robustness.COLUMNS},
+        robustness.FORMATS,
+        "Perplexity under each condition; the interval is of its ratio to the "
+        "clean one, over windows (bootstrap).",
     )
-
-
-def _attack(name, row):
-    clean = row["against_clean"]
-    excess = row.get("excess")
-    return {
-        "name": name,
-        "kind": row["kind"].replace("_", " "),
-        "strength": row["strength"],
-        "ratio": _interval(clean["perplexity_ratio"]),
-        "drop": _interval(clean["accuracy_drop"]),
-        "excess": excess and _interval(excess["nats_rise"]),
-    }
-
-
-def _interval(figure):
-    low, high = figure["interval"]
-    return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _cycles(subjects):

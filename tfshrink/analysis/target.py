@@ -10,10 +10,11 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.models.run import FINAL
-from tfshrink.models.sources import SOURCES
 
 PLANS = "8;4;2"  # of a model, when none is named
 RUN, MODEL, EXPORT = "run", "model", "export"
+# Where commands put folders: such a path is none on the hub.
+ROOTS = ("out",), ("runs",), ("saved_models",)
 # What only a folder of bin/train has: a Hugging Face folder has a config, too.
 OF_RUNS = ("checkpoints", "metrics.jsonl", "tb", "plan.json")
 
@@ -101,8 +102,8 @@ def _kind(path):
                 f"Received: {path}"
             )
         return RUN, str(place.parent.parent)
-    known = place.exists() or str(path) in SOURCES
-    if not known and str(place.parent) != "." and place.parent.is_dir():
+    own = str(place.parent) != "." and place.parent.is_dir()
+    if not place.exists() and (own or place.parts[:1] in ROOTS):
         raise UserError(  # before it is taken for a name on the hub
             "A run folder, an export or a model must be named. Received: "
             f"{path}, where nothing is"

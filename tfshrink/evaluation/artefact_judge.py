@@ -32,6 +32,7 @@ class ArtefactJudge:
         repeats: Measurements of a speed.
         on_rows: As for `Judge`.
         format: Which of its formats is run: `"litert"` or `"saved_model"`.
+        number: Which of the plans that a SavedModel takes bits of.
     """
 
     def __init__(
@@ -43,11 +44,14 @@ class ArtefactJudge:
         repeats=REPEATS,
         on_rows=None,
         format="litert",
+        number=0,
     ):
         self.artefact = Artefact(folder, format)
         self.format = format
         self.config = self.artefact.metadata["config"]
-        self.plan = Plan.from_json(self.artefact.metadata["plan"], str(folder))
+        self.plan = Plan.from_json(
+            plans_of(self.artefact.metadata)[number], str(folder)
+        )
         self.protocol = protocol
         self.material = material
         self.repeats = repeats
@@ -102,6 +106,11 @@ class ArtefactJudge:
         return made
 
 
+def plans_of(metadata):
+    """The plans that an export holds: a list of their JSON forms."""
+    return metadata.get("plans") or [metadata["plan"]]
+
+
 def _litert(judge):
     return Session(judge.artefact.path, judge.config)
 
@@ -109,7 +118,7 @@ def _litert(judge):
 def _saved_model(judge):
     from tfshrink.deploy.saved_model.session import SavedModelSession
 
-    plans = judge.artefact.metadata.get("plans") or ()
+    plans = plans_of(judge.artefact.metadata)
     bits = judge.plan.bits if len(plans) > 1 else None
     return SavedModelSession(
         judge.artefact.path, judge.config, judge.plan, bits=bits

@@ -42,8 +42,8 @@ def embedding_dominates(subject):
             return {
                 "text": f"{share:.0%} of the bytes of {row['name']} are its "
                 f"embedding and head, at {max(outer)} bits.",
-                "next": "Give them 4: --plan="
-                f"{row['name'].partition(':')[0]}:embedding=4",
+                "next": "Give them 4 bits: embedding=4 behind --plan, such as "
+                "--plan=4:embedding=4.",
                 "figures": {
                     "plan": row["name"],
                     "embedding_share": share,

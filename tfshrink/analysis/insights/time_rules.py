@@ -46,7 +46,7 @@ def long_tail(subject):
         if p99 > TAIL * p50:
             return {
                 "text": f"One token in a hundred of {row['name']} takes over "
-                f"{1e3 * p99:.1f} ms, half of them under {1e3 * p50:.1f} ms.",
+                f"{1e3 * p99:.3g} ms, half of them under {1e3 * p50:.3g} ms.",
                 "next": "Measure again on an idle machine, with more --repeats "
                 "and --new_tokens, before a promise rests on it.",
                 "figures": {
