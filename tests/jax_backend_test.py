@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 # What must pass where TensorFlow is not installed: each part that computes,
 # once, and what training on a GPU goes through.
 CORE = (
+    "tests/analysis/robustness/robustness_meter_test.py",
     "tests/backend_test.py",
     "tests/data",
     "tests/evaluation/evaluate_test.py::EvaluateTest",

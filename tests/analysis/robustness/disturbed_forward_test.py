@@ -6,7 +6,7 @@ from absl.testing import parameterized
 from tests.evaluation.token_scores_test import numpy_scores
 from tests.layers.layer_inputs import precision
 from tests.models.decoder_test import built
-from tests.models.decoder_test import FAMILIES
+from tests.models.decoder_test import SHALLOW
 from tests.test_case import TestCase
 from tests.test_case import to_numpy
 from tfshrink.analysis.robustness.disturbed_forward import DisturbedForward
@@ -15,14 +15,14 @@ TOKENS = np.random.default_rng(0).integers(0, 32, (3, 9)).astype("int32")
 MASK = np.ones((3, 9), "float32")
 MASK[2] = 0  # a row that fills up the batch
 # Of the two families: head and embedding are one group or two.
-BITS = {"llama": [4, 8, 2, 8] * 2 + [8], "gpt2": [8, 4, 8, 2] * 2 + [8, 4]}
+BITS = {"llama": [4, 8, 2, 8, 8], "gpt2": [8, 4, 8, 2, 8, 4]}
 
 
 @functools.cache
 def forward_of(family, **changes):
     """A `DisturbedForward` of a small model, and its plan: compiled once."""
     own = precision(group=0 if family == "gpt2" else 8, **changes)
-    forward = DisturbedForward(built(FAMILIES[family], own))
+    forward = DisturbedForward(built(SHALLOW[family], own))
     return forward, forward.in_force(BITS[family])
 
 
@@ -78,10 +78,10 @@ class DisturbedForwardTest(TestCase):
             way = random.normal(size=offset.shape).astype("float32")
             up, down = (
                 mean_nats(forward.scores(plan, TOKENS, offset=offset + own))
-                for own in (2e-3 * way, -2e-3 * way)
+                for own in (2e-4 * way, -2e-4 * way)
             )
-            expected = (up - down) / 4e-3
-            self.assertAllClose((slope * way).sum(), expected, rtol=0.03)
+            expected = (up - down) / 4e-4
+            self.assertAllClose((slope * way).sum(), expected, rtol=0.01)
         self.assertAllEqual(slope[2], np.zeros_like(slope[2]))
         self.assertAllEqual(slope[:, -1], np.zeros_like(slope[:, -1]))
 
@@ -117,7 +117,7 @@ class DisturbedForwardTest(TestCase):
         forward, _ = forward_of("llama")
         random = np.random.default_rng(2)
         found = set()
-        for bits in (None, *random.integers(2, 9, (4, 9))):
+        for bits in (None, *random.integers(2, 9, (4, 5))):
             plan = forward.in_force(bits)
             offset = forward.no_offset(TOKENS)
             slope = forward.slope(plan, TOKENS, MASK, offset)

@@ -58,13 +58,12 @@ class RandomPrecision:
                 parts.append((rows, found))
         return WindowScores.joined(parts, len(self.draws))
 
-    def rows(self, names, offsets, figures, reference):
+    def rows(self, offsets, figures, reference):
         """Measures the defence against both kinds of attacker.
 
         Args:
-            names: Of the plans.
-            offsets: Dict of a plan's name to the offsets of each attack
-                `Condition`, found against that plan alone.
+            offsets: Dict of a plan's name, in the order of the plans, to the
+                offsets of each attack `Condition`, found against it alone.
             figures: `Figures`.
             reference: `PlanScores` of full precision.
 
@@ -75,7 +74,7 @@ class RandomPrecision:
             them all (`"sampling"`).
         """
         clean, samples = self.scores(), self.meter.settings.attacker_samples
-        rows = []
+        rows, names = [], list(offsets)
         for condition in self.meter.settings.attack_conditions:
             found = {name: offsets[name][condition] for name in names}
             # Last, the one who knows that precisions are drawn.

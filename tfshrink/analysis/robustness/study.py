@@ -57,6 +57,10 @@ def _check(candidate, settings):
     if not candidate.plans:
         raise UserError("`plan` must name at least one plan. Received: none")
     names = [plan.name for plan in candidate.plans]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"`plan` must name each plan once. Received: {', '.join(names)}"
+        )
     for plan in candidate.plans:
         for part in ("kv", "exit"):
             if getattr(plan, part):
@@ -93,6 +97,7 @@ def _read_text(source, settings):
 def _measure(candidate, settings, examples):
     """The results of full precision, of the plans and of the defence."""
     from tfshrink.analysis.robustness.figures import Figures
+    from tfshrink.analysis.robustness.robustness_meter import RobustnessMeter
     from tfshrink.data.progress_bar import progress_bar
 
     figures = Figures(
@@ -109,70 +114,77 @@ def _measure(candidate, settings, examples):
             done[1] += tokens
             show(*done)
 
-        scale, reference = _full_precision(
-            candidate.source, settings, examples, on_rows
-        )
+        def meter_of(model, scale):
+            return RobustnessMeter(model, examples, settings, scale, on_rows)
+
+        scale, reference = _full_precision(candidate.source, settings, meter_of)
         gc.collect()  # compiled functions hold weights in circles
-        plans, defence = _plans(
-            candidate, settings, examples, scale, reference, figures, on_rows
-        )
+        meter = meter_of(candidate.load(settings.dtype), scale)
+        found = _plans(candidate.plans, meter)
+        defence = _defence(candidate.plans, meter, found, reference, figures)
     return {
         "embedding_rms": scale,
         "epsilon_absolute": [scale * x for x in settings.epsilon],
         "reference": {"name": REFERENCE, **reference.rows(figures)},
-        "plans": plans,
+        "plans": [
+            {
+                "name": plan.name,
+                "plan": plan.to_json(),
+                **found[plan.name].rows(figures, reference),
+            }
+            for plan in candidate.plans
+        ],
         "random_precision": defence,
     }
 
 
-def _full_precision(source, settings, examples, on_rows):
-    """The RMS of the embedding, and the source as it is.
+def _full_precision(source, settings, meter_of):
+    """The RMS of the embedding, and `PlanScores` of the source as it is.
 
     A run may have moved norms, so its model is not asked.
     """
     from tfshrink.analysis.robustness.plan_scores import PlanScores
-    from tfshrink.analysis.robustness.robustness_meter import RobustnessMeter
     from tfshrink.models.load import load_model
     from tfshrink.ops.noise import root_mean_square
 
     model = load_model(source, dtype=settings.dtype)
     scale = float(root_mean_square(model.embedding.table))
     scale *= source.config.embedding_scale
-    meter = RobustnessMeter(model, examples, settings, scale, on_rows)
+    meter = meter_of(model, scale)
     return scale, PlanScores.measured(meter, meter.forward.in_force())
 
 
-def _plans(candidate, settings, examples, scale, reference, figures, on_rows):
-    """The rows of the plans, and those of the defence or `None`."""
+def _plans(plans, meter):
+    """A plan's name to its `PlanScores`; weights of one plan at a time."""
     from tfshrink.analysis.robustness.plan_scores import PlanScores
+
+    return {
+        plan.name: PlanScores.measured(meter, _in_force(meter, plan))
+        for plan in plans
+    }
+
+
+def _defence(plans, meter, found, reference, figures):
+    """The rows of random precision, or `None`."""
     from tfshrink.analysis.robustness.random_precision import RandomPrecision
-    from tfshrink.analysis.robustness.robustness_meter import RobustnessMeter
+
+    every = meter.settings.draws_every(len(plans))
+    if every is None:
+        return None
+    # By name, so that the order of plans does not change what is drawn.
+    plans = sorted(plans, key=lambda plan: plan.name)
+    force = [_in_force(meter, plan) for plan in plans]
+    offsets = {plan.name: found[plan.name].offsets for plan in plans}
+    return RandomPrecision(meter, force, every).rows(
+        offsets, figures, reference
+    )
+
+
+def _in_force(meter, plan):
     from tfshrink.structure import plan_tensor
 
-    model, plans = candidate.load(settings.dtype), candidate.plans
-    bits = [plan_tensor(model.config, plan) for plan in plans]
-    meter = RobustnessMeter(model, examples, settings, scale, on_rows)
-    found = [
-        PlanScores.measured(meter, meter.forward.in_force(own)) for own in bits
-    ]
-    rows = [
-        {
-            "name": plan.name,
-            "plan": plan.to_json(),
-            **scores.rows(figures, reference),
-        }
-        for plan, scores in zip(plans, found, strict=True)
-    ]
-    every = settings.draws_every(len(plans))
-    if every is None:
-        return rows, None
-    names = [plan.name for plan in plans]
-    force = [meter.forward.in_force(own) for own in bits]
-    defence = RandomPrecision(meter, force, every)
-    offsets = {
-        name: own.offsets for name, own in zip(names, found, strict=True)
-    }
-    return rows, defence.rows(names, offsets, figures, reference)
+    forward = meter.forward
+    return forward.in_force(plan_tensor(forward.model.config, plan))
 
 
 def passes(settings, plans):
