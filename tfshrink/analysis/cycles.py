@@ -45,7 +45,7 @@ def cycle_analysis(workdir):
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{workdir}/config.json must have the settings of this version's "
-            f"bin/train. Received: {error}"
+            f"bin/train. Received: {type(error).__name__}: {error}"
         ) from error
     lines = _losses(pathlib.Path(workdir) / METRICS)
     period, end = schedule_period(settings, plans)
