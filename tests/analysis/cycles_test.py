@@ -35,7 +35,9 @@ class CyclesTest(TestCase):
         )
         self.assertEqual(list(found["cycles"][0]["losses"]), ["8", "2"])
         self.assertEqual(found["change"]["2"], {"first": 4.0, "last": 2.0})
-        self.assertIsNone(found["trend"])  # of six steps
+        self.assertEqual(
+            found["trend"], {"part": "cycle", "before": 2.5, "last": 1.25}
+        )
 
     def test_means_are_over_the_steps_of_a_cycle(self):
         losses = [{"8": float(x)} for x in (1, 3)] + [{"4": 5.0}, {"4": 7.0}]
@@ -69,15 +71,34 @@ class CyclesTest(TestCase):
         )
         found = cycle_analysis(self.folder)
         self.assertEqual(found["static"], {"first": 0.8, "last": 0.5})
-        self.assertAllClose(found["trend"]["before"], 0.8)
-        self.assertAllClose(found["trend"]["last"], (0.8 + 0.8 + 0.5) / 3)
+        # Ten steps have no tenths: the cycles of 10 steps tell.
+        self.assertEqual(found["trend"]["part"], "cycle")
+        self.assertAllClose(found["trend"]["before"], 2.0)
+        self.assertAllClose(found["trend"]["last"], 1.8)
+
+    def test_a_trend_compares_like_with_like(self):
+        # The last steps are of 8 bits, whose loss is low: nothing fell.
+        cycle = [{"cpt-2": 3.0}] * 10 + [{"cpt-8": 1.0}] * 10
+        options = {"style": "cpt", "cycles": 2, "total_steps": 40}
+        write_log(self.folder, cycle * 2, **options)
+        trend = cycle_analysis(self.folder)["trend"]
+        self.assertEqual(trend, {"part": "cycle", "before": 2.0, "last": 2.0})
+
+    def test_the_trend_of_a_static_phase(self):
+        losses = [{"cpt-8": 2.0}] * 10 + [{"8": 1.0}] * 18 + [{"8": 0.5}] * 2
+        options = {"style": "cpt", "cycles": 1, "static_steps": 20}
+        write_log(self.folder, losses, total_steps=30, **options)
+        trend = cycle_analysis(self.folder)["trend"]
+        self.assertEqual(trend, {"part": "tenth", "before": 1.0, "last": 0.5})
 
     def test_a_style_without_cycles(self):
         write_log(self.folder, [{"8": 1.0, "4": 2.0}] * 20, total_steps=20)
         found = cycle_analysis(self.folder)
         self.assertIsNone(found["period"])
         self.assertEqual(found["cycles"], [])
-        self.assertAllClose(found["trend"], {"before": 1.5, "last": 1.5})
+        self.assertEqual(
+            found["trend"], {"part": "tenth", "before": 1.5, "last": 1.5}
+        )
 
     @parameterized.parameters(
         ({"style": "switch"}, 2 * 10),

@@ -32,8 +32,10 @@ def cycle_analysis(workdir):
         precision `first` and `last`, of the first and the last whole cycle
         that trained it), `static` (`first` and `last`, mean losses of a tenth
         of its steps; `None` without) and `trend` (`before` and `last`, mean
-        losses of the last two tenths of all steps). Of a style without cycles
-        `period` is `None`, and there are none.
+        losses of the last two tenths of the steps, or, where steps differ in
+        what they train, of the last two whole cycles; `part` says which; `None`
+        of too few). Of a style without cycles `period` is `None`, and there
+        are none.
 
     Raises:
         UserError: The folder holds no finished run, tells no losses, or was
@@ -53,7 +55,7 @@ def cycle_analysis(workdir):
     if period:
         within = [line for line in lines if line[0] <= end]
         cycles = _cycles(within, period, end)
-    behind = [np.mean([*own.values()]) for step, own in lines if step > end]
+    behind = _means([line for line in lines if line[0] > end])
     return {
         "style": settings.style,
         "steps": len(lines),
@@ -61,7 +63,7 @@ def cycle_analysis(workdir):
         "cycles": cycles,
         "change": _change(cycles),
         "static": _ends(behind),
-        "trend": _trend(lines),
+        "trend": _trend(lines, cycles, behind),
     }
 
 
@@ -152,16 +154,34 @@ def _change(cycles):
     }
 
 
-def _trend(lines):
-    """Means of the last two tenths; `None` of fewer than twenty steps."""
-    losses = [np.mean([*own.values()]) for _, own in lines]
+def _trend(lines, cycles, behind):
+    """The end of a run beside what was before; like with like, or `None`."""
+    alike = len({frozenset(own) for _, own in lines}) == 1
+    losses = _means(lines) if alike else behind
     part = len(losses) // PART
-    if part < 2:
+    if part > 1:
+        before, last = losses[-2 * part : -part], losses[-part:]
+        return _beside("tenth", before, last)
+    whole = [cycle["losses"] for cycle in cycles if cycle["whole"]]
+    if alike or len(whole) < 2:
         return None
+    # Steps of other precisions would tell nothing: only those of both count.
+    both = [name for name in whole[-1] if name in whole[-2]]
+    if not both:
+        return None
+    return _beside("cycle", *([own[k] for k in both] for own in whole[-2:]))
+
+
+def _beside(part, before, last):
     return {
-        "before": float(np.mean(losses[-2 * part : -part])),
-        "last": float(np.mean(losses[-part:])),
+        "part": part,
+        "before": float(np.mean(before)),
+        "last": float(np.mean(last)),
     }
+
+
+def _means(lines):
+    return [float(np.mean([*own.values()])) for _, own in lines]
 
 
 def _ends(losses):

@@ -153,6 +153,8 @@ class ModelAnalyzer:
             "limit": self.settings.robustness_limit,
             "dtype": "float32",  # gradients of bfloat16 are coarse
         }
+        if len(self.target.candidates) > 1:
+            self._note("robustness", "of the plans of one group size alone")
         self.release()
         with _Clock(self, "robustness"):
             self.robustness = robustness_study(

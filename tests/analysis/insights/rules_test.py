@@ -102,7 +102,7 @@ SPEAKS = {
         "504 tokens",
     ),
     "still_learning": (
-        cycles(trend={"before": 2.0, "last": 1.9}),
+        cycles(trend={"part": "tenth", "before": 2.0, "last": 1.9}),
         "2.0000 nats",
     ),
     "forgets_high_precision": (
@@ -160,7 +160,9 @@ SILENT = {
     "noisy_times": [timed(timed_row("8", 8.0, 50, 1.0))],
     "head_takes_long": [timed(timed_row("8", 8.0, 50, 1.0, head=0.29))],
     "too_little_text": [timed(timed_row("8", 8.0, 50, 1.0), tokens=32_000)],
-    "still_learning": [cycles(trend={"before": 2.0, "last": 1.97})],
+    "still_learning": [
+        cycles(trend={"part": "tenth", "before": 2.0, "last": 1.97})
+    ],
     "forgets_high_precision": [
         cycles(change=change((0.1, 0.1), (2.0, 1.0))),
         cycles(change=change((0.001, 0.002), (2.0, 1.0))),  # hardly a rise

@@ -14,7 +14,7 @@ def still_learning(subject):
         return None
     return {
         "text": "The loss was still falling when the run ended: "
-        f"{trend['before']:.4f} nats in the last tenth of its steps but one, "
+        f"{trend['before']:.4f} nats in the last {trend['part']} but one, "
         f"{trend['last']:.4f} in the last.",
         "next": "Train longer: bin/train --total_steps.",
         "figures": trend,
