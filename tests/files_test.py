@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 
 from tests.test_case import TestCase
+from tfshrink.files import atomic_folder
 from tfshrink.files import atomic_write
 from tfshrink.files import sha256_file
 from tfshrink.files import sha256_json
@@ -36,6 +37,21 @@ class FilesTest(TestCase):
             json.loads(path.read_text()),
             {"a": 0.5, "b": [0, 1, 2], "c": [1, "ă"], "d": None, "8": "x/y"},
         )
+
+    def test_a_folder_is_whole_or_as_it_was(self):
+        path = self.folder / "new" / "own"
+        with atomic_folder(path) as hidden:
+            (hidden / "a").write_text("1")
+            self.assertFalse(path.exists())
+        with self.assertRaisesRegex(ValueError, "stop"):
+            with atomic_folder(path) as hidden:
+                (hidden / "b").write_text("2")
+                raise ValueError("stop")
+        self.assertEqual(os.listdir(path.parent), ["own"])
+        self.assertEqual(os.listdir(path), ["a"])
+        with atomic_folder(path) as hidden:
+            (hidden / "b").write_text("2")
+        self.assertEqual(os.listdir(path), ["b"])
 
     def test_an_error_leaves_the_old_file_and_nothing_else(self):
         path = self.folder / "x.txt"

@@ -27,6 +27,7 @@ IMPORTS = (
     "optuna",
     "tensorflow",
     "transformers",
+    "tfshrink.analysis.analyze",
     "tfshrink.deploy.export",
     "tfshrink.evaluation.evaluate",
     "tfshrink.evaluation.kv_suite",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 
@@ -49,6 +50,28 @@ def atomic_write(path, mode="w"):
     finally:
         with contextlib.suppress(OSError):
             hidden.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """Makes a folder that appears under its name only once it is complete.
+
+    Args:
+        path: The folder; one that is there is replaced at the end.
+
+    Yields:
+        A hidden folder beside it, to be filled.
+    """
+    path = Path(path)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        hidden.mkdir(parents=True)
+        yield hidden
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(hidden, path)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_json(path, value):

@@ -178,12 +178,7 @@ class RunFolder:
 
         A last line that a killed run cut short is left out.
         """
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        # What follows the last newline is empty, or was never finished.
-        return [json.loads(line) for line in lines[:-1]]
+        return read_metrics(self.path / "metrics.jsonl")
 
     def forget_after(self, step):
         """Drops metrics past the checkpoint a resumed run starts from.
@@ -203,6 +198,16 @@ class RunFolder:
         with atomic_write(self.path / "metrics.jsonl") as file:
             for line in metrics:
                 file.write(json.dumps(line) + "\n")
+
+
+def read_metrics(path):
+    """The lines of a `metrics.jsonl`, as `RunFolder.metrics` has them."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # What follows the last newline is empty, or was never finished.
+    return [json.loads(line) for line in lines[:-1]]
 
 
 def _numbers(root, name):

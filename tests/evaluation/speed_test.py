@@ -25,7 +25,13 @@ class SpeedTest(TestCase):
     def test_rates_by_hand(self):
         self.assertEqual(
             rates([1.0, 2.0, 4.0], 8),
-            {"median": 4.0, "lowest": 2.0, "highest": 8.0},
+            {
+                "median": 4.0,
+                "q25": 3.0,
+                "q75": 6.0,
+                "lowest": 2.0,
+                "highest": 8.0,
+            },
         )
 
     def test_evaluation_speed_of_a_model(self):

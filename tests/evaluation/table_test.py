@@ -6,6 +6,7 @@ from absl.testing import parameterized
 
 from tests.test_case import TestCase
 from tfshrink.evaluation.table import format_cell
+from tfshrink.evaluation.table import latex_table
 from tfshrink.evaluation.table import markdown_table
 from tfshrink.evaluation.table import print_table
 
@@ -54,3 +55,19 @@ class TableTest(TestCase):
             print_table(rows, title="title")
         for text in ("title", "[red]W|2", "134,567,890", "extra", "x" * 120):
             self.assertIn(text, output.getvalue())
+
+    def test_latex_says_what_means_something_to_it_otherwise(self):
+        rows = [{"name": r"50% of_a & b\c", "size": 1.5}, {"name": None}]
+        self.assertEqual(
+            latex_table(rows).splitlines(),
+            [
+                r"\begin{tabular}{lr}",
+                r"\toprule",
+                r"name & size \\",
+                r"\midrule",
+                r"50\% of\_a \& b\textbackslash{}c & 1.5 \\",
+                r"-- & -- \\",
+                r"\bottomrule",
+                r"\end{tabular}",
+            ],
+        )

@@ -42,3 +42,29 @@ def progress_bar(label, total):
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextlib.contextmanager
+def counting_bar(label, total):
+    """A bar that is told what was done since, and adds it up.
+
+    Args:
+        label: As in `progress_bar`.
+        total: The same; without it there is no bar.
+
+    Yields:
+        Function of the rows and tokens that were done since its last call, or
+        `None`.
+    """
+    if not total:
+        yield None
+        return
+    done = [0, 0]
+    with progress_bar(label, total) as show:
+
+        def on_rows(rows, tokens):
+            done[0] += rows
+            done[1] += tokens
+            show(*done)
+
+        yield on_rows

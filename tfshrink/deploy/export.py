@@ -1,11 +1,9 @@
 """bin/export's work: a plan of a model or a run, as files that ship."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import re
-import shutil
 import time
 
 import numpy as np
@@ -24,6 +22,7 @@ from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.files import atomic_folder
 from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
@@ -92,7 +91,7 @@ def export(
     folder = pathlib.Path(out or f"saved_models/{_name(one, exit)}")
     _check_target(folder, overwrite)
     tokens = _text(one.source, data, _compared(one.plans[0]))
-    with _beside(folder) as hidden:
+    with atomic_folder(folder) as hidden:
         rows = [
             _row(name, *maker, hidden, tokens) for name, maker in makers.items()
         ]
@@ -168,20 +167,6 @@ def _check_target(folder, overwrite):
             "`--out` must be new, or come with --overwrite. "
             f"Received: {folder}, which holds an export"
         )
-
-
-@contextlib.contextmanager
-def _beside(folder):
-    """A hidden folder that takes the place of `folder` once it is whole."""
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        hidden.mkdir(parents=True)
-        yield hidden
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(hidden, folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _compared(plan):

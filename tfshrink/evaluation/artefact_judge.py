@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from tfshrink.deploy.artefact import Artefact
+from tfshrink.deploy.artefact import size
 from tfshrink.deploy.litert.session import Session
 from tfshrink.deploy.sampling import Sampler
 from tfshrink.deploy.sampling import Sampling
@@ -30,19 +31,32 @@ class ArtefactJudge:
         material: `Material` in the tokens of the same model.
         repeats: Measurements of a speed.
         on_rows: As for `Judge`.
+        format: Which of its formats is run: `"litert"` or `"saved_model"`.
+        number: Which of the plans that a SavedModel takes bits of.
     """
 
     def __init__(
-        self, folder, protocol, material, *, repeats=REPEATS, on_rows=None
+        self,
+        folder,
+        protocol,
+        material,
+        *,
+        repeats=REPEATS,
+        on_rows=None,
+        format="litert",
+        number=0,
     ):
-        self.artefact = Artefact(folder)
+        self.artefact = Artefact(folder, format)
+        self.format = format
         self.config = self.artefact.metadata["config"]
-        self.plan = Plan.from_json(self.artefact.metadata["plan"], str(folder))
+        self.plan = Plan.from_json(
+            plans_of(self.artefact.metadata)[number], str(folder)
+        )
         self.protocol = protocol
         self.material = material
         self.repeats = repeats
         self.on_rows = on_rows or (lambda rows, tokens: None)
-        self.session = Session(self.artefact.path, self.config)
+        self.session = SESSIONS[format](self)
 
     def measure(self):
         """Runs the tasks of the protocol; returns one dict of all they found.
@@ -53,10 +67,10 @@ class ArtefactJudge:
 
         config = DecoderConfig.from_json(self.config)
         found = {
-            "name": f"{self.plan.name} (LiteRT)",
+            "name": f"{self.plan.name} ({NAMES[self.format]})",
             "model": self.config["name"],
             "group": self.plan.group,
-            "bytes": self.artefact.path.stat().st_size,
+            "bytes": size(self.artefact.path),
             "effective_bits": effective_bits(config, self.plan),
             "plan": self.plan.to_json(),
             "artefact": self.artefact.folder.name,
@@ -72,6 +86,19 @@ class ArtefactJudge:
             found["lm_eval"] = self.material.harness.measure(model)
         return found
 
+    def evaluation_speed(self):
+        """Tokens/s of scoring a window, as `rates`."""
+        session, context = self.session, self.protocol.context
+        vocabulary = self.config["vocabulary"]
+        random = np.random.default_rng(0)
+        tokens = random.integers(0, vocabulary, context, "int32")
+
+        def evaluate():
+            session.reset()
+            session.score(tokens)
+
+        return rates(timed(evaluate, repeats=self.repeats), context)
+
     def continuation(self, prompt, count):
         """The likeliest continuation of a prompt: a list of tokens."""
         self.session.reset()
@@ -84,6 +111,29 @@ class ArtefactJudge:
             made.append(token)
             logits = self.session.step(token)
         return made
+
+
+def plans_of(metadata):
+    """The plans that an export holds: a list of their JSON forms."""
+    return metadata.get("plans") or [metadata["plan"]]
+
+
+def _litert(judge):
+    return Session(judge.artefact.path, judge.config)
+
+
+def _saved_model(judge):
+    from tfshrink.deploy.saved_model.session import SavedModelSession
+
+    plans = plans_of(judge.artefact.metadata)
+    bits = judge.plan.bits if len(plans) > 1 else None
+    return SavedModelSession(
+        judge.artefact.path, judge.config, judge.plan, bits=bits
+    )
+
+
+SESSIONS = {"litert": _litert, "saved_model": _saved_model}
+NAMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
 
 
 def _perplexity(judge):
@@ -135,16 +185,7 @@ def _squad(judge):
 
 
 def _speed(judge):
-    session, context = judge.session, judge.protocol.context
-    vocabulary = judge.config["vocabulary"]
-    random = np.random.default_rng(0)
-    tokens = random.integers(0, vocabulary, context, "int32")
-
-    def evaluate():
-        session.reset()
-        session.score(tokens)
-
-    evaluation = rates(timed(evaluate, repeats=judge.repeats), context)
+    evaluation = judge.evaluation_speed()
     decoding = rates(_decoding_seconds(judge), DECODED)
     return {
         "evaluation_tokens_per_second": evaluation["median"],

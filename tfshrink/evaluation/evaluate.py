@@ -6,27 +6,27 @@ import gc
 import os
 import time
 
-from tfshrink.data.progress_bar import progress_bar
+from tfshrink.data.progress_bar import counting_bar
 from tfshrink.decoder_config import DecoderConfig
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import model_candidates
 from tfshrink.evaluation.candidate import run_candidates
-from tfshrink.evaluation.kv_cost import kv_cost
 from tfshrink.evaluation.material import Material
 from tfshrink.evaluation.memory import peak_memory
+from tfshrink.evaluation.plan_rows import plan_codecs
+from tfshrink.evaluation.plan_rows import plan_row
+from tfshrink.evaluation.plan_rows import reference_row
+from tfshrink.evaluation.plan_rows import with_ratios
 from tfshrink.evaluation.protocol import Protocol
 from tfshrink.evaluation.results import build_results
 from tfshrink.evaluation.results import read_results
 from tfshrink.evaluation.results import write_results
-from tfshrink.evaluation.size import reference_bytes
 from tfshrink.evaluation.speed import REPEATS
 from tfshrink.exit_spec import ExitSpec
 from tfshrink.files import sha256_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.models.kv_codecs import check_spec
-from tfshrink.models.kv_codecs import open_codecs
-from tfshrink.structure import plan_tensor
 
 PLANS = "8;4"  # of a model, when none is named
 FULL_PLAN = "16"  # the same beside codecs of the K/V cache
@@ -207,7 +207,7 @@ def _run_artefact(folder, one, protocol, material, reference):
     """The row of an export."""
     from tfshrink.evaluation.artefact_judge import ArtefactJudge
 
-    with _progress("LiteRT", material.rows) as on_rows:
+    with counting_bar("LiteRT", material.rows) as on_rows:
         judge = ArtefactJudge(folder, protocol, material, on_rows=on_rows)
         if DecoderConfig.from_json(judge.config) != one.source.config:
             raise UserError(
@@ -216,7 +216,7 @@ def _run_artefact(folder, one, protocol, material, reference):
             )
         row = judge.measure()
     row["compression"] = reference["bytes"] / row["bytes"]
-    return _with_ratios(row, reference)
+    return with_ratios(row, reference)
 
 
 def _write_into(workdir, results):
@@ -238,10 +238,12 @@ def _judge(candidate, protocol, material, reference, dry_run):
 
     repeats = 1 if dry_run else REPEATS
     plans = len(candidate.plans) + (reference is None)
-    with _progress(candidate.name, plans * material.rows) as on_rows:
+    with counting_bar(candidate.name, plans * material.rows) as on_rows:
         options = {"repeats": repeats, "on_rows": on_rows}
         if reference is None:
-            reference = _reference(candidate, protocol, material, options)
+            reference = reference_row(
+                candidate.source, protocol, material, **options
+            )
         model, judges, rows = candidate.load(protocol.dtype), {}, []
         for plan in candidate.plans:
             key = sha256_json(plan.kv)
@@ -253,90 +255,12 @@ def _judge(candidate, protocol, material, reference, dry_run):
                         model,
                         protocol,
                         material,
-                        codecs=_codecs(plan, candidate.source, protocol),
+                        codecs=plan_codecs(plan, candidate.source, protocol),
                         **options,
                     )
                 }
-            rows.append(_row(candidate, plan, judges[key], reference))
+            rows.append(plan_row(candidate, plan, judges[key], reference))
     return reference, rows
-
-
-def _codecs(plan, source, protocol):
-    """The `BlockCodecs` of a plan at the protocol's context, or `None`."""
-    if plan.kv is None:
-        return None
-    return open_codecs(
-        KVSpec.from_json(plan.kv), source, length=protocol.context
-    )
-
-
-def _reference(candidate, protocol, material, options):
-    """The source as it is: a run may have moved norms, so not its model."""
-    from tfshrink.evaluation.judge import Judge
-    from tfshrink.models.load import load_model
-
-    source = candidate.source
-    model = load_model(source, dtype=protocol.dtype)
-    found = Judge(model, protocol, material, **options).measure()
-    return {
-        "perplexity": None,
-        "bytes": reference_bytes(source.config),
-        "bits": 16,
-        "model": source.name,
-        **found,
-    }
-
-
-def _row(candidate, plan, judge, reference):
-    cost = candidate.cost(plan, judge.protocol.context)
-    found = judge.measure(plan_tensor(candidate.source.config, plan))
-    row = {
-        "name": plan.name,
-        "model": candidate.source.name,
-        "group": plan.group,
-        **cost,
-        **found,
-        "plan": plan.to_json(),
-    }
-    if candidate.workdir:
-        row["run"] = candidate.name
-    if plan.kv is not None:
-        row.update(
-            kv_cost(
-                candidate.source.config,
-                plan,
-                judge.protocol.context,
-                judge.codecs,
-            )
-        )
-    return _with_ratios(row, reference)
-
-
-def _with_ratios(row, reference):
-    """The row with what its perplexity and accuracy are relative to."""
-    if "perplexity" in row:
-        row["perplexity_ratio"] = row["perplexity"] / reference["perplexity"]
-        # Percent of next tokens per nominal bit of a weight.
-        accuracy = 100 * row["token_accuracy"]
-        row["accuracy_per_bit"] = accuracy / row["effective_bits"]
-    return row
-
-
-@contextlib.contextmanager
-def _progress(label, total):
-    """Adds up rows and tokens for the bar; none where nothing is counted."""
-    if not total:
-        yield None
-        return
-    done = [0, 0]
-    with progress_bar(label, total) as show:
-
-        def on_rows(rows, tokens):
-            done[0] += rows
-            done[1] += tokens
-            show(*done)
-
-        yield on_rows
 
 
 def _results(candidates, references, rows, protocol, material, start):

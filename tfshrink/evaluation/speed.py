@@ -34,13 +34,29 @@ def rates(seconds, tokens):
         tokens: Tokens in each of them.
 
     Returns:
-        A dict of the `median` and the spread, `lowest` and `highest`.
+        As `spread`.
     """
-    per_second = tokens / np.asarray(seconds, "float64")
+    return spread(tokens / np.asarray(seconds, "float64"))
+
+
+def spread(values):
+    """Several measurements of one thing, in a few numbers.
+
+    Args:
+        values: At least one number.
+
+    Returns:
+        A dict of the `median`, the quartiles `q25` and `q75`, `lowest` and
+        `highest`.
+    """
+    values = np.asarray(values, "float64")
+    q25, median, q75 = np.percentile(values, [25, 50, 75])
     return {
-        "median": float(np.median(per_second)),
-        "lowest": float(per_second.min()),
-        "highest": float(per_second.max()),
+        "median": float(median),
+        "q25": float(q25),
+        "q75": float(q75),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
     }
 
 

@@ -2,6 +2,15 @@
 
 import numbers
 
+# What letters that mean something to LaTeX are written as.
+LATEX = {
+    **{letter: rf"\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+}
+
 
 def print_table(rows, columns=None, *, title=None, formats=None):
     """Prints rows as a table on standard output.
@@ -51,6 +60,40 @@ def markdown_table(rows, columns=None, *, formats=None):
         "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
         for line in lines
     )
+
+
+def latex_table(rows, columns=None, *, formats=None):
+    """The rows as a LaTeX `tabular` with rules of `booktabs`, for papers.
+
+    Args:
+        rows: As in `markdown_table`, like the next two.
+        columns: Keys, or keys with headings.
+        formats: How values are written.
+
+    Returns:
+        The lines of the table in one string.
+    """
+    headings = _headings(rows, columns)
+    sides = ["r" if _is_numeric(rows, key) else "l" for key in headings]
+    lines = [list(headings.values()), *_cells(rows, headings, formats)]
+    first, *rest = (
+        " & ".join(map(_latex_text, line)) + r" \\" for line in lines
+    )
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{''.join(sides)}}}",
+            r"\toprule",
+            first,
+            r"\midrule",
+            *rest,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _latex_text(text):
+    return "".join(LATEX.get(letter, letter) for letter in text)
 
 
 def format_cell(value, how=None):

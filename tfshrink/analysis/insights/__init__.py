@@ -1,0 +1,1 @@
+"""Rules that say what measured figures ask for."""
