@@ -24,6 +24,7 @@ WANTED = {
     "kv.json": ("K/V cache", ["kv"]),
     "basis.json": ("Basis", ["compaction"]),
     "benchmark.json": ("Benchmark", ["speed"]),
+    "analysis.json": ("Analysis", ["robustness"]),
 }
 
 
@@ -58,6 +59,17 @@ class PlacesTest(TestCase):
         self.assertEqual(section.environment, values.get("environment"))
         wanted = None if name == "benchmark.json" else "tiny"
         self.assertEqual(section.model, wanted)
+
+    def test_an_analysis_says_what_to_do_next(self):
+        path = files.write(self.folder / "analysis_results.json", {})
+        files.write(path, files.analysis())
+        (section,) = self.read(self.folder)
+        first = section.tables[0]
+        self.assertEqual(first.caption, "What to do next")
+        self.assertIn("It stands on 10 tokens.", first.rows[0])
+        titles = [table.caption.partition(".")[0] for table in section.tables]
+        self.assertIn("Performance", titles)
+        self.assertIn("Robustness", titles)
 
     def test_a_run_has_its_training_and_its_plans(self):
         training, plans = self.read(files.run_folder(self.folder / "run"))

@@ -3,6 +3,8 @@
 import csv
 import json
 
+from tests.analysis import subjects
+from tfshrink.analysis.results import build_analysis
 from tfshrink.layer_groups import group_names
 from tfshrink.plan import Plan
 
@@ -284,7 +286,35 @@ def benchmark():
     }
 
 
+def analysis():
+    """What bin/analyze writes of one subject."""
+    clean = {"perplexity": subjects.figure(10, 9, 11)}
+    clean["token_accuracy"] = subjects.figure(0.5, 0.4, 0.6)
+    attacked = {
+        "clean": clean,
+        "conditions": [subjects.disturbed("fgsm", (0.2, 0.1, 0.3))],
+    }
+    own = subjects.subject(
+        model="tiny",
+        robustness={
+            "reference": {"name": "full precision", **attacked},
+            "plans": [{"name": "8", **attacked}],
+            "random_precision": None,
+        },
+        insights=[
+            {
+                "rule": "little text",
+                "text": "It stands on 10 tokens.",
+                "next": "Take more.",
+                "figures": {"tokens": 10},
+            }
+        ],
+    )
+    return {**build_analysis([own], [], 1.5), "command": "bin/analyze tiny"}
+
+
 FILES = {
+    "analysis.json": analysis,
     "sensitivity.json": sensitivity,
     "certificate.json": certificate,
     "study.json": exit_study,

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from tfshrink.errors import UserError
+from tfshrink.report.sections.analysis import analysis
 from tfshrink.report.sections.basis import basis
 from tfshrink.report.sections.benchmark import benchmark
 from tfshrink.report.sections.certificate import certificate
@@ -17,11 +18,18 @@ from tfshrink.report.sections.sensitivity import sensitivity
 from tfshrink.report.sections.training import training
 
 RESULTS, EXITS = "results.json", "exits.json"
-FILES = (RESULTS, "sensitivity.json", "certificate.json", EXITS)
+FILES = (
+    RESULTS,
+    "sensitivity.json",
+    "certificate.json",
+    EXITS,
+    "analysis_results.json",
+)
 METRICS, CONFIG = "metrics.jsonl", "config.json"
 VERSION = 1  # of the files that say theirs
 # What a file must have to be of a kind, the most particular first.
 KINDS = (
+    (("subjects", "skipped"), analysis),
     (("search", "plans"), search),
     (("assumes", "plans"), certificate),
     (("certificate", "summary"), exit_promise),
@@ -135,6 +143,6 @@ def _section(path):
         return (kv if "kv_compression" in rows[0] else benchmark)(path, values)
     raise UserError(
         f"{path} must be results, a search, a sensitivity, a certificate, a "
-        "study of exits, or rows of a benchmark. Received: "
+        "study of exits, an analysis, or rows of a benchmark. Received: "
         f"{', '.join(sorted(values)[:6]) or 'nothing'}"
     )
