@@ -42,6 +42,16 @@ class SpeedTest(TestCase):
         self.assertGreater(found["lowest"], 0)
         self.assertEqual(meter.traces, 1)
 
+    def test_noise_never_makes_decoding_faster_than_the_whole(self):
+        seconds = {1: 0.02, 5: 0.001}
+        found = decoding_speed(
+            lambda prompts, count: time.sleep(seconds[count]),
+            [[1]],
+            new_tokens=4,
+            repeats=2,
+        )
+        self.assertLessEqual(found["highest"], 4 / seconds[5])
+
     def test_decoding_takes_the_first_token_off(self):
         made = []
         decoding_speed(
