@@ -1,4 +1,5 @@
 import itertools
+import time
 
 from tests.test_case import TestCase
 from tfshrink.evaluation.quality_meter import QualityMeter
