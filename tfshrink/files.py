@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 
@@ -33,7 +34,7 @@ def atomic_write(path, mode="w"):
     if path.exists() and not path.is_file():
         # Renaming onto /dev/full would replace the device by a file.
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    hidden = unfinished(path)
     encoding = None if "b" in mode else "utf-8"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,16 @@ def atomic_write(path, mode="w"):
     finally:
         with contextlib.suppress(OSError):
             hidden.unlink()
+
+
+def unfinished(path):
+    """Where this process writes what is to become the file or folder `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_unfinished(path):
+    """Whether a name is that of something that was never finished."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
 
 
 def write_json(path, value):

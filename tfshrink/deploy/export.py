@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import glob
 import os
 import pathlib
 import re
@@ -24,9 +25,11 @@ from tfshrink.evaluation.environment import environment
 from tfshrink.evaluation.size import adapter_ranks
 from tfshrink.evaluation.size import model_bytes
 from tfshrink.exit_spec import ExitSpec
+from tfshrink.files import unfinished
 from tfshrink.files import write_json
 from tfshrink.kv_spec import KVSpec
 from tfshrink.kv_spec import RATED_LENGTH
+from tfshrink.lock import Lock
 from tfshrink.models.kv_codecs import open_codecs
 from tfshrink.models.plain_decoder import check_plain_decoder
 from tfshrink.models.streaming import streamed_hidden
@@ -173,15 +176,27 @@ def _check_target(folder, overwrite):
 @contextlib.contextmanager
 def _beside(folder):
     """A hidden folder that takes the place of `folder` once it is whole."""
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for other in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        with contextlib.suppress(UserError):  # somebody is at it
+            lock = Lock(other, "--out")
+            shutil.rmtree(other, ignore_errors=True)  # of a killed process
+            del lock
+    hidden, earlier = unfinished(folder), None
+    hidden.mkdir()
+    lock = Lock(hidden, "--out")
     try:
-        hidden.mkdir(parents=True)
         yield hidden
         if folder.exists():
-            shutil.rmtree(folder)
+            # Two renames: a kill finds one of both exports, and no half one.
+            earlier = unfinished(folder.with_name(f"{folder.name}.earlier"))
+            os.replace(folder, earlier)
         os.replace(hidden, folder)
+        if earlier is not None:
+            shutil.rmtree(earlier)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+        del lock
 
 
 def _compared(plan):
