@@ -6,6 +6,7 @@ import json
 import pathlib
 
 import tfshrink
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.evaluation.evaluate_report import COLUMNS
 from tfshrink.evaluation.evaluate_report import FORMATS
@@ -72,8 +73,9 @@ def report(places, output, *, title="tfshrink report"):
         date=datetime.date.today().isoformat(),
         sections=sections,
     )
-    with atomic_write(output) as file:
-        file.write(text)
+    with atomic_write(output, "wb") as file:
+        # JSON may hold half a character, which UTF-8 does not know.
+        file.write(text.encode("utf-8", "replace"))
     return len(sections)
 
 
@@ -103,7 +105,7 @@ def _section(path):
         for key, make in MAKERS.items():
             if key in values:
                 return make(path, values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(
             f"{path} must be a file that a command of tfshrink wrote. "
             f"Received: {type(error).__name__}: {error}"

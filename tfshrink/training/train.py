@@ -378,7 +378,7 @@ def stored_settings(folder):
     """Settings of the run in a folder."""
     values = folder.read("config.json")
     try:
-        return TrainSettings(**values["settings"])
+        return TrainSettings.from_json(values["settings"])
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder.path}/config.json must be that of a run of bin/train. "

@@ -35,9 +35,11 @@ def checked_config(config, file):
             f"Received: {config.head_dim}"
         )
     for token in (config.bos, *config.eos):
-        if token is not None and not 0 <= token < config.vocabulary:
+        if token is None:
+            continue
+        if type(token) is not int or not 0 <= token < config.vocabulary:
             raise UserError(
                 f"{file}: start and stop tokens must be below the vocabulary "
-                f"{config.vocabulary}. Received: {token}"
+                f"{config.vocabulary}. Received: {token!r}"
             )
     return config

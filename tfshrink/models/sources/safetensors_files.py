@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -152,7 +153,7 @@ def read_json(path):
         raise UserError(
             f"{path}: expected a readable file. Received: {error.strerror}"
         ) from error
-    except ValueError as error:
+    except DAMAGE as error:
         raise UserError(
             f"{path}: expected JSON. Received: {error} (truncated?)"
         ) from error
