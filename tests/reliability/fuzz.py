@@ -99,13 +99,14 @@ def fuzz(name, count, *, seed=0, timeout=20, findings=None):
         if maker.exitcode:
             raise RuntimeError(f"no whole files of {name} could be made")
         first = 0
+        good = spawn.Array("q", 2)  # accepted, refused
         while first < count:
             queue = spawn.SimpleQueue()
             place = spawn.Value("q", -1)
-            task = (name, whole, first, count, seed, place, queue)
+            task = (name, whole, first, count, seed, place, queue, good)
             worker = spawn.Process(target=_work, args=task)
             worker.start()
-            hung = _watch(worker, place, queue, found, timeout)
+            hung, pending = _watch(worker, place, queue, timeout)
             first = count
             if worker.exitcode or hung:  # the next file is for a new process
                 number = place.value
@@ -115,10 +116,11 @@ def fuzz(name, count, *, seed=0, timeout=20, findings=None):
                 found[kind] += 1
                 _keep(findings, name, number, whole, seed, kind)
                 first = number + 1
-            for number, kind in _left(queue, found):
+            for number, kind in pending:
+                found[kind] += 1
                 _keep(findings, name, number, whole, seed, kind)
     seconds = round(time.monotonic() - start, 1)
-    good = {key: found.pop(key, 0) for key in ("accepted", "UserError")}
+    good = dict(zip(("accepted", "UserError"), good, strict=True))
     return {
         "reader": name,
         "inputs": count,
@@ -134,12 +136,9 @@ def _make(name, folder):
     READERS[name].make(folder)
 
 
-_PENDING = []
-
-
-def _watch(worker, place, queue, found, timeout):
-    """Waits for a worker; whether one file took it too long."""
-    seen, since = -2, time.monotonic()
+def _watch(worker, place, queue, timeout):
+    """Waits for a worker: whether one file took it too long, its findings."""
+    seen, since, found = -2, time.monotonic(), []
     while worker.is_alive():
         _drain(queue, found)
         now = place.value
@@ -149,30 +148,18 @@ def _watch(worker, place, queue, found, timeout):
         if time.monotonic() - since > limit:
             worker.kill()
             worker.join()
-            return True
+            return True, found
         worker.join(0.05)
     _drain(queue, found)
-    return False
+    return False, found
 
 
 def _drain(queue, found):
     while not queue.empty():
-        number, kind = queue.get()
-        if number is None:
-            found.update(kind)
-        else:
-            found[kind] += 1
-            _PENDING.append((number, kind))
+        found.append(queue.get())
 
 
-def _left(queue, found):
-    _drain(queue, found)
-    pending = list(_PENDING)
-    _PENDING.clear()
-    return pending
-
-
-def _work(name, whole, first, count, seed, place, queue):
+def _work(name, whole, first, count, seed, place, queue, good):
     """Reads damaged files in a process of its own."""
     from tfshrink.errors import UserError
     from tfshrink.quiet import quiet
@@ -183,7 +170,6 @@ def _work(name, whole, first, count, seed, place, queue):
     os.dup2(devnull, 2)
     reader = READERS[name]
     folder = Path(tempfile.mkdtemp(prefix="tfshrink_fuzz_"))
-    counts = collections.Counter()
     try:
         own = folder / "own"
         shutil.copytree(whole, own)
@@ -199,12 +185,12 @@ def _work(name, whole, first, count, seed, place, queue):
             kind = None
             try:
                 reader.read(own)
-                counts["accepted"] += 1
+                good[0] += 1
             except UserError as error:
                 if _of_memory(error):
                     kind = "memory (behind a UserError)"
                 else:
-                    counts["UserError"] += 1
+                    good[1] += 1
             except BaseException as error:
                 kind = _kind(error)
             if _peak() - peak > GROWTH:
@@ -212,10 +198,6 @@ def _work(name, whole, first, count, seed, place, queue):
             if kind:
                 queue.put((number, kind))
             _restore(before)
-            if number % 64 == 63:
-                queue.put((None, counts))
-                counts = collections.Counter()
-        queue.put((None, counts))
         reader.read(own)  # what was damaged before has damaged nothing else
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
@@ -379,7 +380,7 @@ def stored_settings(folder):
     values = folder.read("config.json")
     try:
         return TrainSettings.from_json(values["settings"])
-    except (KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise UserError(
             f"{folder.path}/config.json must be that of a run of bin/train. "
             f"Received: {error}"

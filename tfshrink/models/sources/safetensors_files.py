@@ -84,7 +84,7 @@ class SafetensorsFiles(contextlib.AbstractContextManager):
             raise UserError(
                 f"{path}: expected the shard that {INDEX} lists"
             ) from error
-        except (safetensors.SafetensorError, OSError) as error:
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise UserError(
                 f"{path}: expected a complete safetensors file. Received: "
                 f"{error}"
