@@ -28,6 +28,7 @@ from pathlib import Path
 
 from absl import flags
 
+from tests.reliability.bad_readers import BAD
 from tests.reliability.mutations import mutated
 from tests.reliability.readers import damaged_files
 from tests.reliability.readers import READERS
@@ -36,6 +37,7 @@ from tfshrink.files import write_json
 
 FLAGS = flags.FLAGS
 ROOM = 1 << 30  # bytes of address space beyond what the imports took
+ALL = {**READERS, **BAD}
 GROWTH = 256 << 20  # bytes of memory that one small file may cost
 
 with cli.flag_group("Fuzzing"):
@@ -78,7 +80,7 @@ def fuzz(name, count, *, seed=0, timeout=20, findings=None):
     """Has a reader read so many damaged files.
 
     Args:
-        name: One of `READERS`.
+        name: One of `ALL`.
         count: Files.
         seed: Decides the damage.
         timeout: Seconds that one file may take.
@@ -133,7 +135,7 @@ def fuzz(name, count, *, seed=0, timeout=20, findings=None):
 
 def _make(name, folder):
     folder.mkdir(parents=True)
-    READERS[name].make(folder)
+    ALL[name].make(folder)
 
 
 def _watch(worker, place, queue, timeout):
@@ -168,7 +170,7 @@ def _work(name, whole, first, count, seed, place, queue, good):
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)
-    reader = READERS[name]
+    reader = ALL[name]
     folder = Path(tempfile.mkdtemp(prefix="tfshrink_fuzz_"))
     try:
         own = folder / "own"
@@ -254,7 +256,7 @@ def _keep(findings, name, number, whole, seed, kind):
     with tempfile.TemporaryDirectory() as place:
         own = Path(place, "own")
         shutil.copytree(whole, own)
-        files = damaged_files(READERS[name], own)
+        files = damaged_files(ALL[name], own)
         before = {path: path.read_bytes() for path in files}
         path = _damage(own, files, before, name, number, seed)
         folder.mkdir(parents=True)
@@ -264,7 +266,7 @@ def _keep(findings, name, number, whole, seed, kind):
 
 def _once(name, number):
     """Reads one input in this process, its traceback shown."""
-    reader = READERS[name]
+    reader = ALL[name]
     with tempfile.TemporaryDirectory() as place:
         own = Path(place, "own")
         _make(name, own)

@@ -102,6 +102,7 @@ def _sections(place):
 def _section(path):
     try:
         values = json.loads(path.read_text("utf-8"))
+        values = dict(values)
         for key, make in MAKERS.items():
             if key in values:
                 return make(path, values)
