@@ -1,6 +1,7 @@
 """The folder that an export leaves: the file, what it is, its tokenizer."""
 
 import json
+import os
 import pathlib
 
 from tfshrink.decoder_config import DecoderConfig
@@ -70,7 +71,7 @@ class Artefact:
         return values
 
     def _check(self, expected):
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # no name is too long for it
             raise UserError(
                 f"`--artifact` must hold {self.path.name}. "
                 f"Received: {self.folder}, which does not"
