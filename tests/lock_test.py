@@ -1,12 +1,15 @@
 import contextlib
+import errno
 import gc
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 from tests.test_case import TestCase
+from tfshrink import lock
 from tfshrink.errors import UserError
 from tfshrink.lock import Lock
 from tfshrink.run_folder import RunFolder
@@ -97,9 +100,15 @@ class LockTest(TestCase):
         with python(WANTS, self.folder) as other:
             self.assertEqual(other.stdout.readline(), "runs\n")
 
-    def test_machines_of_one_run_have_folders_of_their_own(self):
-        from unittest import mock
+    def test_without_locks_nothing_is_refused(self):
+        self.folder.mkdir()
+        unknown = OSError(errno.ENOLCK, "No locks available")
+        with mock.patch("fcntl.flock", side_effect=unknown):
+            self.assertIsNotNone(Lock(self.folder, "--out"))
+        with mock.patch.object(lock, "fcntl", None):
+            self.assertIsNotNone(Lock(self.folder, "--out"))
 
+    def test_machines_of_one_run_have_folders_of_their_own(self):
         from tfshrink.training import train
 
         own = []

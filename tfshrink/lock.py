@@ -1,9 +1,13 @@
 """One process at a time where a run writes."""
 
 import errno
-import fcntl
 import os
 import weakref
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from tfshrink.errors import UserError
 
@@ -17,7 +21,8 @@ class Lock:
     It is the system's lock of the place itself (`flock`): there is no file to
     leave behind, and a process that ends, killed or not, holds nothing any
     more. Within a process the same place may be locked again; it is free once
-    no `Lock` of it is left. Where a file system knows no locks, there is none.
+    no `Lock` of it is left. Where a system or a file system knows no such
+    locks, there is none.
 
     Args:
         path: A folder or a file that is there.
@@ -31,6 +36,8 @@ class Lock:
     """
 
     def __init__(self, path, argument):
+        if fcntl is None:
+            return
         status = os.stat(path)
         # A fork inherits the table, but is another process.
         key = os.getpid(), status.st_dev, status.st_ino
