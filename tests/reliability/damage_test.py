@@ -99,6 +99,12 @@ class DamageTest(TestCase):
             {"formats__litert__file": "../x"},
             "a file beside it",
         ),
+        (
+            "artefact",
+            "metadata.json",
+            {"formats__litert__file": "x" * 300},
+            "must hold xxx",
+        ),
     )
     def test_values_of_other_kinds_are_named(self, name, file, own, message):
         reader = self.whole(name)
