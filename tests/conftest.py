@@ -67,8 +67,27 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def _examples_of_properties():
+    """Few examples, the same every time; many where a profile asks for them."""
+    import hypothesis
+
+    own = {"deadline": None, "database": None}
+    hypothesis.settings.register_profile(
+        "quick", max_examples=25, derandomize=True, **own
+    )
+    hypothesis.settings.register_profile(
+        "thorough",
+        max_examples=1000,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        **own,
+    )
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+    hypothesis.settings.load_profile(profile)
+
+
 def pytest_configure(config):
     """Lets absl's test helpers read their flags outside `absltest.main`."""
+    _examples_of_properties()
     from absl import flags
     from absl.testing import absltest  # noqa: F401  defines the flags
 

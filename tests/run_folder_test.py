@@ -1,5 +1,6 @@
 import os
 import pathlib
+from unittest import mock
 
 from tests.test_case import TestCase
 from tfshrink.errors import UserError
@@ -73,6 +74,42 @@ class RunFolderTest(TestCase):
         self.assertEqual(os.listdir(self.root), [])
         with self.assertRaisesRegex(UserError, "exclude each other"):
             RunFolder(self.root, resume=True, overwrite=True)
+
+    def test_what_a_killed_process_did_not_finish_goes(self):
+        run = self._earlier_run()
+        left = [".plan.json.12.tmp", "checkpoints/.next.safetensors.7.tmp"]
+        for name in left:
+            (run.path / name).write_text("half")
+        (run.path / ".notes.tmp").write_text("mine")
+        RunFolder(run.path, resume=True)
+        for name in left:
+            self.assertFalse((run.path / name).exists(), name)
+        self.assertTrue((run.path / ".notes.tmp").exists())
+        # Alone, they make a folder as good as empty.
+        (self.root / "new").mkdir()
+        (self.root / "new/.config.json.12.tmp").write_text("half")
+        new = RunFolder(self.root / "new")
+        self.assertEqual(os.listdir(new.path), [])
+
+    def test_overwriting_that_was_killed_can_be_overwritten(self):
+        run = self._earlier_run()
+        for name in ("study.db", "tokenizer.json"):
+            (run.path / name).write_text("x")
+        removed, unlink = [], pathlib.Path.unlink
+
+        def killed(path, **options):
+            if len(removed) == 12:  # most of them were there never
+                raise KeyboardInterrupt
+            removed.append(path)
+            unlink(path, **options)
+
+        with mock.patch.object(pathlib.Path, "unlink", killed):
+            with self.assertRaises(KeyboardInterrupt):
+                RunFolder(run.path, overwrite=True)
+        self.assertFalse((run.path / "study.db").exists())
+        self.assertEqual(run.read("config.json"), {"seed": 1})
+        again = RunFolder(run.path, overwrite=True)
+        self.assertEqual(os.listdir(again.path), [])
 
     def test_a_file_is_no_folder(self):
         (self.root / "f").write_text("")

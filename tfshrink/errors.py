@@ -1,6 +1,18 @@
 """The one error a user's mistake raises, and suggestions for typos."""
 
+import contextlib
 import difflib
+
+# What parsing a damaged file may raise, beside `OSError`.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,  # brackets in brackets, a hundred thousand deep
+    TypeError,
+    ValueError,
+)
 
 
 class UserError(ValueError):
@@ -10,6 +22,20 @@ class UserError(ValueError):
     expected and what came. Binaries print it on stderr and exit with 1;
     anything else that is raised is a defect and keeps its traceback.
     """
+
+
+@contextlib.contextmanager
+def damage_named(path):
+    """Makes what a damaged file raises inside a `UserError` that names it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except DAMAGE as error:
+        raise UserError(
+            f"{path} must be whole. Received: a value in it that is none "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def unknown_choice(argument, value, choices):

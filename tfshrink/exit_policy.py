@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.exit_spec import CONFIDENCES
 from tfshrink.exit_spec import POLICY
@@ -94,7 +95,7 @@ class ExitPolicy:
         try:
             values = json.loads(pathlib.Path(path).read_text("utf-8"))
             return cls(**values)
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, *DAMAGE) as error:
             raise UserError(
                 "`exit` policy needs weights=FILE of bin/diagnose exits --ppo. "
                 f"Received: {path}: {error}"

@@ -99,11 +99,20 @@ class ExitSpec:
     def __post_init__(self):
         for name in ("thresholds", "layers"):
             value = getattr(self, name)
-            one = isinstance(value, numbers.Real)
-            object.__setattr__(self, name, (value,) if one else tuple(value))
+            if isinstance(value, numbers.Real):
+                value = (value,)
+            if not isinstance(value, (tuple, list)):
+                raise UserError(
+                    f"`exit` {name} must be numbers. Received: {value!r}"
+                )
+            object.__setattr__(self, name, tuple(value))
+        if not isinstance(self.weights, str):
+            raise UserError(
+                f"`exit` weights must be a path. Received: {self.weights!r}"
+            )
         for name, choices in (
             ("confidence", (*CONFIDENCES, POLICY)),
-            ("missing", MISSING),
+            ("missing", tuple(MISSING)),  # what has no hash is in no dict
             ("schedule", SCHEDULES),
             ("head", HEADS),
         ):

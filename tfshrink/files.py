@@ -2,12 +2,17 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
+
+from tfshrink.errors import UserError
+from tfshrink.lock import Lock
 
 
 @contextlib.contextmanager
@@ -34,7 +39,7 @@ def atomic_write(path, mode="w"):
     if path.exists() and not path.is_file():
         # Renaming onto /dev/full would replace the device by a file.
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    hidden = unfinished(path)
     encoding = None if "b" in mode else "utf-8"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,25 +58,50 @@ def atomic_write(path, mode="w"):
 
 
 @contextlib.contextmanager
-def atomic_folder(path):
+def atomic_folder(path, argument="--output"):
     """Makes a folder that appears under its name only once it is complete.
+
+    What a killed process left beside it is removed.
 
     Args:
         path: The folder; one that is there is replaced at the end.
+        argument: Named where another process writes it.
 
     Yields:
         A hidden folder beside it, to be filled.
     """
     path = Path(path)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(UserError):  # somebody is at it
+            lock = Lock(other, argument)
+            shutil.rmtree(other, ignore_errors=True)  # of a killed process
+            del lock
+    hidden, earlier = unfinished(path), None
+    hidden.mkdir()
+    lock = Lock(hidden, argument)
     try:
-        hidden.mkdir(parents=True)
         yield hidden
         if path.exists():
-            shutil.rmtree(path)
+            # Two renames: a kill finds one of both folders, and no half one.
+            earlier = unfinished(path.with_name(f"{path.name}.earlier"))
+            os.replace(path, earlier)
         os.replace(hidden, path)
+        if earlier is not None:
+            shutil.rmtree(earlier)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+        del lock
+
+
+def unfinished(path):
+    """Where this process writes what is to become the file or folder `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_unfinished(path):
+    """Whether a name is that of something that was never finished."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
 
 
 def write_json(path, value):

@@ -22,6 +22,7 @@ LAYERS = ("all", "first_half", "second_half", "even", "odd")
 METHODS = ("per_vector", "layer_wise")  # of `channel`
 SELECTS = ("topk", "lowpass")
 RATED_LENGTH = 2048  # cached tokens of a rate where nothing else says
+MOST = 1e6  # above any rate, or bits of a number, that means something
 WIDE = 6.0  # from this rate on the exact part is int8
 
 
@@ -76,6 +77,7 @@ class KVSpec:
     layers: str = "all"
 
     def __post_init__(self):
+        self._check_kinds()
         if self.codec not in CODECS:
             raise unknown_choice("kv", self.codec, CODECS)
         rated = self.codec in RATED
@@ -98,7 +100,8 @@ class KVSpec:
                     f"Received: {value!r}"
                 )
         for value in given:
-            if not isinstance(value, numbers.Real) or not value > 0:
+            real = isinstance(value, numbers.Real)
+            if not real or isinstance(value, bool) or not 0 < value < MOST:
                 raise UserError(
                     f"`kv` rate and bits must be positive. Received: {value!r}"
                 )
@@ -124,8 +127,22 @@ class KVSpec:
                 raise unknown_choice(f"kv {name}", value, choices)
         self._check_layers()
 
+    def _check_kinds(self):
+        for name in ("codec", "layers", "calibration", "method", "select"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UserError(
+                    f"`kv` {name} must be text. Received: {value!r}"
+                )
+        if not isinstance(self.rotated, bool):
+            raise UserError(
+                "`kv` rotated must be true or false. "
+                f"Received: {self.rotated!r}"
+            )
+
     def _check_layers(self):
-        if self.layers in LAYERS or re.fullmatch(r"\d+(,\d+)*", self.layers):
+        layers = self.layers or ""
+        if layers in LAYERS or re.fullmatch(r"\d{1,9}(,\d{1,9})*", layers):
             return
         raise UserError(
             f"`kv` layers must be one of {', '.join(LAYERS)}, or block numbers "

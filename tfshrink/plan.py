@@ -7,17 +7,20 @@ import numbers
 import pathlib
 import re
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.exit_spec import ExitSpec
 from tfshrink.kv_spec import KVSpec
 from tfshrink.layer_groups import block_name
 from tfshrink.layer_groups import group_names
 from tfshrink.plan_checks import check_bits
+from tfshrink.plan_checks import check_layers
 from tfshrink.plan_checks import check_plan
 from tfshrink.plan_checks import REMOVED
 
 HALVES = ("attn_bits", "mlp_bits")  # the seeds' terms
 OUTER_BITS = 8  # embedding and head, unless a plan names them
+NUMBER = r"\d{1,9}"  # Python reads no numbers of thousands of digits
 VERSION = 1
 
 
@@ -203,13 +206,13 @@ class Plan:
             level, kwargs["sparsity"] = options["pruning"]
             outside = 1 if tied else 2
             kwargs["pruning"] = (level,) * (4 * layers) + (0.0,) * outside
-        stripe = re.fullmatch(r"stripe-(\d+)-(\d+)", text)
+        stripe = re.fullmatch(rf"stripe-({NUMBER})-({NUMBER})", text)
         if stripe:
             low, high = sorted(map(int, stripe.groups()))
             bits = [low, high] * (2 * layers)
-        elif re.fullmatch(r"\d+", text):
+        elif re.fullmatch(NUMBER, text):
             bits = [int(text)] * (4 * layers)
-        elif re.fullmatch(r"\d+(\s*,\s*\d+)+", text):
+        elif re.fullmatch(rf"{NUMBER}(\s*,\s*{NUMBER})+", text):
             bits = [int(part) for part in text.split(",")]
         else:
             raise UserError(
@@ -246,6 +249,7 @@ class Plan:
         try:
             values = dict(values)
             version = values.pop("version", VERSION)
+            check_layers(values["layers"])
             keys = _keys(values["layers"], values.get("tied", True))
             names = keys["pruning"]
             bits = dict(values["bits"])
@@ -256,7 +260,7 @@ class Plan:
             missing = [name for name in names if name not in bits]
             fields = {field.name for field in dataclasses.fields(cls)}
             unknown = sorted(set(values) - fields)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except DAMAGE as error:
             raise UserError(
                 f"`{source}` must be the JSON form of a plan (layers, bits by "
                 f"layer group). Received: {type(error).__name__}: {error}"
@@ -291,7 +295,7 @@ class Plan:
         """
         try:
             values = json.loads(pathlib.Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, *DAMAGE) as error:
             raise UserError(
                 f"`plan` must be a readable JSON file. Received: {path} "
                 f"({error})"

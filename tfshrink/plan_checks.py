@@ -9,12 +9,12 @@ BITS = (2, 3, 4, 5, 6, 7, 8, 16, 32)
 GROUP_SIZES = (0, 32, 64, 128, 256)
 SPARSITIES = ("unstructured", "2:4")
 REMOVED = ("heads", "channels")  # fields with one level a block
+MOST_LAYERS = 10_000  # a damaged file may ask for as many names
 
 
 def check_bits(bits, argument="bits"):
     """Raises a `UserError` unless `bits` is a bit-width plans may hold."""
-    whole = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
-    if not whole or bits not in BITS:
+    if not _is_whole(bits) or bits not in BITS:
         raise UserError(
             f"`{argument}` must be between 2 and 8, or 16 or 32. "
             f"Received: bits={bits!r}"
@@ -36,12 +36,12 @@ def check_plan(plan):
         )
     for name, bits in zip(names, plan.bits, strict=True):
         check_bits(bits, f"plan: {name}")
-    if plan.group not in GROUP_SIZES:
+    if not _is_whole(plan.group) or plan.group not in GROUP_SIZES:
         raise UserError(
             f"`group` must be one of {GROUP_SIZES} (0 is per channel). "
             f"Received: {plan.group}"
         )
-    if plan.activations not in (0, 8):
+    if not _is_whole(plan.activations) or plan.activations not in (0, 8):
         raise UserError(
             "`activations` must be 0 (float) or 8 (dynamic int8). "
             f"Received: {plan.activations}"
@@ -51,11 +51,7 @@ def check_plan(plan):
 
 def check_kinds(plan):
     """Raises a `UserError` for a field of the wrong type."""
-    if not isinstance(plan.layers, numbers.Integral) or plan.layers < 1:
-        raise UserError(
-            "`layers` must be the number of blocks, at least 1. "
-            f"Received: {plan.layers!r}"
-        )
+    check_layers(plan.layers)
     if not isinstance(plan.tied, bool):
         raise UserError(
             f"`tied` must be true or false. Received: {plan.tied!r}"
@@ -67,10 +63,21 @@ def check_kinds(plan):
             raise UserError(
                 f"`{name}` must hold one number a {part}. Received: {value!r}"
             )
+    if not isinstance(plan.name, str):
+        raise UserError(f"`name` must be text. Received: {plan.name!r}")
     if plan.exit is not None and not isinstance(plan.exit, dict):
         raise UserError(
             "`exit` must be text, a dict of options, or None. "
             f"Received: {plan.exit!r}"
+        )
+
+
+def check_layers(layers):
+    """Raises a `UserError` unless `layers` is a number of blocks."""
+    if not _is_whole(layers) or not 1 <= layers <= MOST_LAYERS:
+        raise UserError(
+            "`layers` must be the number of blocks, at least 1 and at most "
+            f"{MOST_LAYERS}. Received: {layers!r}"
         )
 
 
@@ -114,6 +121,10 @@ def check_pruning(plan):
             )
         for index, level in enumerate(levels):
             _check_level(level, f"`{field}` of block {index}")
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _check_level(level, what):

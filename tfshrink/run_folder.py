@@ -6,10 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
+from tfshrink.files import is_unfinished
 from tfshrink.files import plain
 from tfshrink.files import write_json
+from tfshrink.lock import Lock
 
 CONTENTS = (
     "config.json",
@@ -37,10 +40,15 @@ EXTRAS = (
 )
 
 
+FOLDERS = ("checkpoints", "plans")  # those with files of ours
+
+
 class RunFolder:
     """A run folder: `config.json`, `plan.json`, `metrics.jsonl` and so on.
 
-    An earlier run is never touched unless `overwrite` or `resume` says so.
+    An earlier run is never touched unless `overwrite` or `resume` says so, and
+    never by two processes at once: as long as the object lives, those of
+    another process are refused. Files that a killed run did not finish go.
     Make one only after every other argument was checked: a mistyped flag
     beside `--overwrite` must not cost the earlier run.
 
@@ -55,8 +63,8 @@ class RunFolder:
 
     Raises:
         UserError: The folder holds a run and neither `overwrite` nor
-            `resume` is set, holds something that is no run, or holds
-            nothing to resume.
+            `resume` is set, holds something that is no run, holds nothing to
+            resume, or another process writes into it.
 
     Example:
 
@@ -88,9 +96,12 @@ class RunFolder:
         else:
             self.path = _last(root, name) if resume else _next(root, name)
         self._check(overwrite)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.path, "--workdir")
+        self._check(overwrite)  # nobody came before
         if overwrite:
             self._clear()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._forget_unfinished()
         if resume:
             self._mend_metrics()
 
@@ -100,7 +111,8 @@ class RunFolder:
                 "`--workdir` must name a folder. "
                 f"Received: {self.path}, which is a file"
             )
-        found = set(os.listdir(self.path)) if self.path.exists() else set()
+        found = self.path.iterdir() if self.path.exists() else ()
+        found = {file.name for file in found if not is_unfinished(file)}
         is_run = bool(found.intersection(CONTENTS))
         if self.resumed and not is_run:
             raise UserError(
@@ -119,12 +131,20 @@ class RunFolder:
             )
 
     def _clear(self):
-        for name in CONTENTS + EXTRAS:
+        # Killed in the middle, what is left is still known as a run.
+        for name in (*EXTRAS, *reversed(CONTENTS)):
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def _forget_unfinished(self):
+        """Removes what a killed process did not come to name."""
+        for folder in (self.path, *map(self.path.joinpath, FOLDERS)):
+            for file in folder.glob(".*.tmp"):
+                if is_unfinished(file):
+                    file.unlink()
 
     @property
     def checkpoints(self):
@@ -146,22 +166,28 @@ class RunFolder:
         write_json(self.path / name, value)
 
     def read(self, name):
-        """Reads one of the run's JSON files back.
+        """Reads one of the run's JSON files back, a dict.
 
         Raises:
-            UserError: The file is missing or no JSON.
+            UserError: The file is missing or no JSON object.
         """
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise UserError(
                 f"A run folder must hold {name}. Received: {self.path}"
             ) from error
-        except ValueError as error:
+        except DAMAGE as error:
             raise UserError(
                 f"{path} must be valid JSON. Received: {error}"
             ) from error
+        if not isinstance(value, dict):
+            raise UserError(
+                f"{path} must hold a JSON object. "
+                f"Received: {type(value).__name__}"
+            )
+        return value
 
     def log(self, metrics):
         """Appends one line to `metrics.jsonl`; it is on disk on return."""
@@ -177,6 +203,9 @@ class RunFolder:
         """The lines of `metrics.jsonl` as a list of dicts.
 
         A last line that a killed run cut short is left out.
+
+        Raises:
+            UserError: Another line is damaged.
         """
         return read_metrics(self.path / "metrics.jsonl")
 
@@ -205,9 +234,27 @@ def read_metrics(path):
     path = Path(path)
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     # What follows the last newline is empty, or was never finished.
-    return [json.loads(line) for line in lines[:-1]]
+    return [
+        _metrics(line, f"{path} line {number}")
+        for number, line in enumerate(lines[:-1], 1)
+    ]
+
+
+def _metrics(line, place):
+    """One line of `metrics.jsonl`."""
+    try:
+        values = json.loads(line)
+        if type(values.get("step", 0)) is int:
+            return values
+        problem = f"step {values['step']!r}"
+    except DAMAGE as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise UserError(
+        f"{place} must be a JSON object whose step is an integer. "
+        f"Received: {problem}"
+    )
 
 
 def _numbers(root, name):

@@ -205,6 +205,31 @@ class ExportTest(TestCase):
         with self.assertRaisesRegex(UserError, message):
             Runtime(copy)
 
+    @parameterized.parameters("vocabulary", "width")
+    def test_a_shape_that_the_file_has_not_is_refused(self, name):
+        copy = self.root / "shape"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.folder, copy)
+        values = json.loads((copy / "metadata.json").read_text())
+        values["config"][name] *= 4
+        (copy / "metadata.json").write_text(json.dumps(values))
+        with self.assertRaisesRegex(UserError, f"{name}.*Received"):
+            Runtime(copy)
+
+    def test_a_killed_export_leaves_nothing_to_the_next(self):
+        copy = self.root / "killed"
+        left = self.root / f".killed.{os.getpid()}.tmp"  # in a container
+        left.mkdir()
+        (left / "model.tflite").write_text("half")
+        with export_module._beside(copy) as hidden:
+            self.assertEqual(os.listdir(hidden), [])
+            with export_module._beside(copy.with_name("other")):
+                self.assertTrue(hidden.is_dir())
+        self.assertTrue(copy.is_dir())
+        shutil.rmtree(copy)
+        shutil.rmtree(copy.with_name("other"))
+        self.assertFalse(left.exists())
+
     def test_another_file_of_the_same_size_is_refused(self):
         copy = self.root / "swapped"
         shutil.rmtree(copy, ignore_errors=True)

@@ -4,6 +4,7 @@ Reference: Liu et al. 2023, "LLM-QAT: Data-Free Quantization Aware Training for
 Large Language Models", 2305.17888, section 2.1.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from tfshrink.data.records import PARTIAL
 from tfshrink.data.records import read_records
 from tfshrink.data.records import repair_records
 from tfshrink.errors import UserError
+from tfshrink.lock import Lock
 
 
 def generate_text(
@@ -58,7 +60,7 @@ def generate_text(
 
     Raises:
         UserError: The file exists and `resume` is off, was made with other
-            settings, or cannot be written.
+            settings, cannot be written, or another process writes it.
     """
     format_of(output)
     for name, value in (("count", count), ("batch_size", batch_size)):
@@ -66,23 +68,25 @@ def generate_text(
             raise UserError(f"`{name}` must be at least 1. Received: {value}")
     settings = {**(settings or {}), "batch_size": batch_size, "seed": seed}
     partial = output + PARTIAL
-    done = _open_output(output, settings, resume)
-    new_rows = new_tokens = 0
-    if progress:
-        progress(done, new_tokens)
-    while done < count:
-        # A batch that was cut in the middle is made again as a whole.
-        step, skip = divmod(done, batch_size)
-        rows, tokens = _make_batch(generate, prompts, step, settings, decode)
-        rows, tokens = rows[skip:], tokens[skip:]
-        rows, tokens = rows[: count - done], tokens[: count - done]
-        append_records(partial, rows)
-        done += len(rows)
-        new_rows += len(rows)
-        new_tokens += sum(tokens)
+    with _held(output, resume) as found:
+        done = _whole_rows(found, output, settings)
+        new_rows = new_tokens = 0
         if progress:
             progress(done, new_tokens)
-    if os.path.exists(partial):
+        while done < count:
+            # A batch that was cut in the middle is made again as a whole.
+            step, skip = divmod(done, batch_size)
+            rows, tokens = _make_batch(
+                generate, prompts, step, settings, decode
+            )
+            rows, tokens = rows[skip:], tokens[skip:]
+            rows, tokens = rows[: count - done], tokens[: count - done]
+            append_records(partial, rows)
+            done += len(rows)
+            new_rows += len(rows)
+            new_tokens += sum(tokens)
+            if progress:
+                progress(done, new_tokens)
         os.replace(partial, output)
     return {"rows": done, "new_rows": new_rows, "new_tokens": new_tokens}
 
@@ -99,14 +103,24 @@ def load_generated(path):
     """
     rows = list(read_records(path))
     for number, row in enumerate(rows, 1):
-        if "tokens" not in row or "prompt_length" not in row:
+        if not _is_generated(row):
             raise UserError(
-                f"{path} row {number} must have `tokens` and "
-                f"`prompt_length`. It has: {', '.join(sorted(row))}"
+                f"{path} row {number} must have `tokens`, a list of "
+                "integers, and `prompt_length`, an integer. "
+                f"Received: {str(row)[:80]}"
             )
     if not rows:
         raise UserError(f"{path} must hold generated text. It is empty.")
     return rows
+
+
+def _is_generated(row):
+    if not isinstance(row, dict):
+        return False
+    tokens, length = row.get("tokens"), row.get("prompt_length")
+    if not isinstance(tokens, list) or type(length) is not int:
+        return False
+    return all(type(token) is int for token in tokens)
 
 
 def start_prompts(vocabulary_size, *, seed, exclude=()):
@@ -212,31 +226,51 @@ def _make_batch(generate, prompts, step, settings, decode):
     return rows, list(map(len, continuations))
 
 
-def _open_output(output, settings, resume):
-    """Makes the partial file ready and returns how many rows it has."""
+@contextlib.contextmanager
+def _held(output, resume):
+    """Keeps other processes off the partial file, and leaves none empty.
+
+    Yields:
+        The file whose rows are to be gone on with, or `None`.
+    """
     partial = output + PARTIAL
-    found = next(filter(os.path.exists, (partial, output)), None)
-    if found is None:
-        folder = os.path.dirname(output)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-        return 0
-    if not resume:
+    found = output if os.path.exists(output) else None
+    # One that has no rows is of a run that was killed before the first.
+    if os.path.exists(partial) and os.path.getsize(partial):
+        found = partial
+    if found and not resume:
         raise UserError(
             f"`output`: {found} exists. Go on with --resume, or choose "
             "another file."
         )
+    folder = os.path.dirname(output)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    append_records(partial, [])  # there is something to hold
+    lock = Lock(partial, "--output")
+    try:
+        yield found
+    finally:
+        if os.path.exists(partial) and not os.path.getsize(partial):
+            os.unlink(partial)
+        del lock
+
+
+def _whole_rows(found, output, settings):
+    """Makes the partial file ready and returns how many rows it has."""
+    if found is None:
+        return 0
     read = read_records if found == output else repair_records
     rows = list(read(found))
     for row in rows:
         _check_settings(row, settings, found)
     if found == output:
-        shutil.copyfile(output, partial)
+        shutil.copyfile(output, output + PARTIAL)
     return len(rows)
 
 
 def _check_settings(row, settings, path):
-    earlier = row.get("settings")
+    earlier = row.get("settings") if isinstance(row, dict) else None
     if not isinstance(earlier, dict):
         raise UserError(f"{path} must be a file of gen_data to be resumed.")
     for name in sorted({*earlier, *settings}):

@@ -10,6 +10,7 @@ from tfshrink.data.tf_example import decode_example
 from tfshrink.data.tf_example import encode_example
 from tfshrink.data.tfrecord import frame
 from tfshrink.data.tfrecord import read_frames
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 
@@ -103,7 +104,7 @@ def _scan_json(file):
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except DAMAGE as error:
             if not line.endswith(b"\n"):
                 return  # torn
             raise UserError(
@@ -124,12 +125,13 @@ def _scan_tfrecord(file):
     for data, end in read_frames(file):
         try:
             features = decode_example(data)
-        except (IndexError, KeyError, ValueError) as error:
+            row = {key: _plain(key, v) for key, v in features.items()}
+        except DAMAGE as error:
             raise UserError(
                 f"{file.name}: the record that ends at byte {end} must be a "
-                "tf.train.Example."
+                "tf.train.Example of gen_data."
             ) from error
-        yield {key: _plain(key, v) for key, v in features.items()}, end
+        yield row, end
 
 
 def _plain(key, values):

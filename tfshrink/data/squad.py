@@ -11,6 +11,7 @@ import os
 from tfshrink.data.pack import tokenize
 from tfshrink.data.squad_example import SquadExample
 from tfshrink.data.tfds_source import read_tfds
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 
 TFDS_NAME = "squad/v1.1"
@@ -57,16 +58,19 @@ def read_squad_json(path):
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     answers = [one["text"] for one in question["answers"]]
+                    texts = paragraph["context"], question["question"]
+                    if not all(isinstance(t, str) for t in (*texts, *answers)):
+                        raise TypeError("what should be text is not")
                     if answers:
                         yield SquadExample(
-                            context=paragraph["context"],
-                            question=question["question"],
+                            context=texts[0],
+                            question=texts[1],
                             answers=tuple(answers),
                             id=str(question["id"]),
                         )
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         raise UserError(
             f"{path} must be SQuAD v1.1 JSON (data > paragraphs > context, "
             f"qas > question, answers). Found: {type(error).__name__}: {error}"

@@ -1,8 +1,7 @@
 """Subwords that two languages share: a byte-level BPE of the text at hand."""
 
-import os
-
 from tfshrink.errors import UserError
+from tfshrink.files import atomic_write
 
 PAD, START, END = "<pad>", "<s>", "</s>"
 SPECIAL = (PAD, START, END)  # ids 0, 1 and 2
@@ -69,12 +68,10 @@ def save_subwords(tokenizer, path):
 
     Args:
         tokenizer: What `train_subwords` returns.
-        path: The file; its folder is made.
+        path: The file, written whole or not at all; its folder is made.
     """
-    folder = os.path.dirname(path)
-    if folder:
-        os.makedirs(folder, exist_ok=True)
-    tokenizer.save(os.fspath(path))
+    with atomic_write(path) as file:
+        file.write(tokenizer.to_str(pretty=True))
 
 
 def load_subwords(path):

@@ -7,6 +7,9 @@ and gen_data's TFRecord files hold these.
 
 import numpy as np
 
+from tfshrink.errors import DAMAGE
+from tfshrink.errors import UserError
+
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # protobuf wire types
 
 
@@ -35,12 +38,21 @@ def decode_example(data):
 
     Returns:
         A dict; values are a list of bytes, or an int64 or float32 array.
+
+    Raises:
+        UserError: The bytes are no such example.
     """
     features = {}
-    for _, body in _fields(data):
-        for _, entry in _fields(body):
-            parts = dict(_fields(entry))
-            features[parts[1].decode()] = _values(parts.get(2, b""))
+    try:
+        for _, body in _fields(data):
+            for _, entry in _fields(body):
+                parts = dict(_fields(entry))
+                features[parts[1].decode()] = _values(parts.get(2, b""))
+    except DAMAGE as error:
+        raise UserError(
+            "A record must be a tf.train.Example. Received: "
+            f"{len(data)} other bytes ({type(error).__name__}: {error})"
+        ) from error
     return features
 
 
@@ -59,12 +71,18 @@ def _feature(value):
 def _values(feature):
     for kind, body in _fields(feature):
         if kind == 1:
-            return [item for _, item in _fields(body)]
+            return [_bytes(item) for _, item in _fields(body)]
         parts = [item for _, item in _fields(body)]
         if kind == 2:
             return np.frombuffer(b"".join(parts), "<f4")
         return np.array(list(_integers(parts)), np.int64)
     return []
+
+
+def _bytes(item):
+    if not isinstance(item, bytes):
+        raise ValueError("a number instead of bytes")
+    return item
 
 
 def _integers(parts):
@@ -123,5 +141,7 @@ def _read_varint(data, offset):
         offset += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, offset
+            return value & (1 << 64) - 1, offset
         shift += 7
+        if shift > 63:
+            raise ValueError("an integer of more than 64 bits")

@@ -13,6 +13,7 @@ import urllib.request
 from tfshrink.data.partition import split_of
 from tfshrink.data.tf_example import decode_example
 from tfshrink.data.tfrecord import read_frames
+from tfshrink.errors import damage_named
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 
@@ -191,4 +192,5 @@ def _texts(record, field):
         )
     if isinstance(value, (bytes, str)):
         value = [value]
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in value]
+    with damage_named(f"`data`: {field} of a record"):
+        return [v.decode() if isinstance(v, bytes) else str(v) for v in value]

@@ -4,6 +4,7 @@ A record is its length (uint64), the masked CRC-32C of the length, the data
 and the masked CRC-32C of the data. TensorFlow's own writer cannot append.
 """
 
+import os
 import struct
 
 from tfshrink.errors import UserError
@@ -41,6 +42,7 @@ def read_frames(file, check_data=True):
     Raises:
         UserError: A checksum does not match.
     """
+    size = _size(file)
     while True:
         header = file.read(HEADER.size)
         if len(header) < HEADER.size:
@@ -48,6 +50,8 @@ def read_frames(file, check_data=True):
         length, crc = HEADER.unpack(header)
         if crc != masked_crc(header[:8]):
             raise _damaged(file)
+        if length > size - file.tell():
+            return  # cut short: what is not there is not asked for
         data = file.read(length)
         footer = file.read(FOOTER.size)
         if len(data) < length or len(footer) < FOOTER.size:
@@ -55,6 +59,14 @@ def read_frames(file, check_data=True):
         if check_data and FOOTER.unpack(footer)[0] != masked_crc(data):
             raise _damaged(file)
         yield data, file.tell()
+
+
+def _size(file):
+    """Bytes of an open file."""
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
 
 
 def _damaged(file):

@@ -1,11 +1,18 @@
 """The folder that an export leaves: the file, what it is, its tokenizer."""
 
 import json
+import os
 import pathlib
 
+from tfshrink.decoder_config import DecoderConfig
+from tfshrink.errors import DAMAGE
+from tfshrink.errors import damage_named
 from tfshrink.errors import UserError
+from tfshrink.exit_spec import ExitSpec
 from tfshrink.files import sha256_file
 from tfshrink.files import sha256_json
+from tfshrink.models.sources.config_checks import checked_config
+from tfshrink.plan import Plan
 
 METADATA = "metadata.json"
 TOKENIZER = "tokenizer.json"
@@ -48,7 +55,7 @@ class Artefact:
         try:
             values = json.loads(path.read_text("utf-8"))
             missing = [name for name in FIELDS if name not in values]
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, *DAMAGE) as error:
             raise UserError(
                 f"`--artifact` must be a folder of bin/export, with a "
                 f"{METADATA}. Received: {self.folder} ({error})"
@@ -59,10 +66,12 @@ class Artefact:
                 f"`{path}` must be metadata of version {VERSION}. Wrong: "
                 f"{wrong}"
             )
+        with damage_named(path):
+            _check_metadata(values, path)
         return values
 
     def _check(self, expected):
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # no name is too long for it
             raise UserError(
                 f"`--artifact` must hold {self.path.name}. "
                 f"Received: {self.folder}, which does not"
@@ -95,7 +104,34 @@ class Artefact:
     def chat_template(self):
         """The model's chat template, or `None`."""
         path = self.folder / CHAT
-        return path.read_text("utf-8") if path.is_file() else None
+        with damage_named(path):
+            return path.read_text("utf-8") if path.is_file() else None
+
+
+def _check_metadata(values, path):
+    """Raises a `UserError`, or one of `DAMAGE`, for what export never wrote."""
+    config = checked_config(DecoderConfig.from_json(values["config"]), path)
+    plan = Plan.from_json(values["plan"], str(path))
+    if plan.layers != config.layers:
+        raise UserError(
+            f"`{path}` must have a plan of {config.layers} blocks. "
+            f"Received: {plan.layers}"
+        )
+    if values.get("exit") is not None:
+        ExitSpec.from_json(values["exit"], f"{path}: exit")
+    texts = [config.name, values.get("model", "")]
+    texts += dict(values.get("special_tokens") or {}).values()
+    for name, own in values["formats"].items():
+        texts += [own["file"], own["sha256"]]
+        if pathlib.PurePath(own["file"]).name != own["file"]:
+            raise UserError(
+                f"`{path}` must name a file beside it as {name}. "
+                f"Received: {own['file']}"
+            )
+        if type(own["bytes"]) is not int:
+            raise TypeError(f"bytes of {own['bytes']!r}")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"no text: {texts}")
 
 
 def size(path):

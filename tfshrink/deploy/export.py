@@ -91,7 +91,7 @@ def export(
     folder = pathlib.Path(out or f"saved_models/{_name(one, exit)}")
     _check_target(folder, overwrite)
     tokens = _text(one.source, data, _compared(one.plans[0]))
-    with atomic_folder(folder) as hidden:
+    with atomic_folder(folder, "--out") as hidden:
         rows = [
             _row(name, *maker, hidden, tokens) for name, maker in makers.items()
         ]

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import environment
 from tfshrink.files import write_json
@@ -134,7 +135,7 @@ def read_results(path):
             f"A run folder or results.json must be given. Received: {path}, "
             "which does not exist"
         ) from error
-    except ValueError as error:
+    except DAMAGE as error:
         raise UserError(
             f"{path} must be valid JSON. Received: {error}"
         ) from error

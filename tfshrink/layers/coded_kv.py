@@ -68,7 +68,11 @@ class CodedKV:
         return state
 
     def begin(self, column, pad, count):
-        """As in `ExactKV`; steps have at most `chunk` tokens, or one."""
+        """As in `ExactKV`; steps have at most `chunk` tokens, or one.
+
+        With a window of 0 they must not cross a multiple of `chunk`: the
+        block that they finish would be coded before they are in it.
+        """
         column = ops.cast(column, "int32")
         pad = ops.cast(pad, "int32")[:, None]  # (B, 1)
         columns = column + ops.arange(count, dtype="int32")

@@ -29,6 +29,13 @@ class ExitConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
+        sizes = {"layers": self.layers}
+        sizes |= {name: (getattr(self, name),) for name in LEAST}
+        for name, values in sizes.items():
+            if any(type(value) is not int for value in values):
+                raise UserError(
+                    f"`exit_{name}` must be of integers. Received: {values}"
+                )
         if not self.layers or list(self.layers) != sorted(set(self.layers)):
             raise UserError(
                 "`exits` must be numbers of blocks that rise. "

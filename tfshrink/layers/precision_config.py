@@ -1,12 +1,15 @@
 """What a switchable layer is built for: the structure behind every plan."""
 
 import dataclasses
+import math
+import numbers
 
 from tfshrink.errors import UserError
 from tfshrink.ops.quantize import WIDTHS
 
 PLACEMENTS = ("side", "inside")
 BANKS = ("none", "codes", "latent")
+MOST_RANK = 1 << 16  # a damaged file may ask for any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,13 +44,29 @@ class PrecisionConfig:
     activations: int = 0
 
     def __post_init__(self):
+        for name in ("widths", "ranks", "bank_widths"):
+            value = getattr(self, name)
+            whole = isinstance(value, tuple) and all(map(_is_whole, value))
+            if not whole and not (name == "bank_widths" and value is None):
+                raise UserError(
+                    f"`{name}` must be integers. Received: {value!r}"
+                )
+        if any(not 1 <= rank <= MOST_RANK for rank in self.ranks):
+            raise UserError(
+                f"`ranks` must lie in 1..{MOST_RANK}. Received: {self.ranks}"
+            )
+        real = isinstance(self.alpha, numbers.Real)
+        if not real or not math.isfinite(self.alpha):
+            raise UserError(
+                f"`alpha` must be a finite number. Received: {self.alpha!r}"
+            )
         for bits in self.widths:
             if bits not in WIDTHS:
                 raise UserError(
                     "`widths` must hold bit-widths between 2 and 8. "
                     f"Received: {bits}"
                 )
-        if self.group < 0:
+        if not _is_whole(self.group) or self.group < 0:
             raise UserError(
                 "`group` must be 0 (per channel) or a number of inputs. "
                 f"Received: {self.group}"
@@ -77,7 +96,7 @@ class PrecisionConfig:
                 "`bank` must be 'none' with `placement='inside'`: adapters "
                 f"inside the quantizer re-quantize. Received: {self.bank!r}"
             )
-        if self.activations not in (0, 8):
+        if not _is_whole(self.activations) or self.activations not in (0, 8):
             raise UserError(
                 "`activations` must be 0 (float) or 8 (dynamic int8). "
                 f"Received: {self.activations}"
@@ -103,3 +122,7 @@ class PrecisionConfig:
         """Builds a config from the dict of `to_json`."""
         lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         return cls(**{**values, **lists})
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

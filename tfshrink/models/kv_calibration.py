@@ -7,12 +7,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from tfshrink.arrays import read_arrays
 from tfshrink.data.documents import load_examples
 from tfshrink.data.progress_bar import progress_bar
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.files import atomic_write
 from tfshrink.files import cache_folder
 from tfshrink.files import sha256_json
+from tfshrink.models.kv_statistics import check_statistics
 from tfshrink.models.kv_statistics import kv_statistics
 from tfshrink.models.kv_statistics import KVStatistics
 from tfshrink.models.plain_decoder import check_plain_decoder
@@ -20,7 +23,7 @@ from tfshrink.models.plain_decoder import check_plain_decoder
 DATA, SPLIT = "pydoc", "calibrate"  # never text that is judged
 ROWS, CONTEXT = 7, 2048  # windows of it, and tokens of a window
 VERSION = 3
-DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile)
+UNREADABLE = (OSError, BadZipFile, NotImplementedError, *DAMAGE)
 
 
 def load_statistics(source, folder=None):
@@ -42,7 +45,7 @@ def load_statistics(source, folder=None):
     path = folder / f"{key[:24]}.npz"
     try:
         return _read(path)[0]
-    except DAMAGE:
+    except UNREADABLE:
         pass  # none yet, or a damaged file
     found = measure_statistics(source, tokens)
     with contextlib.suppress(OSError):  # a full disk costs the keeping
@@ -101,8 +104,8 @@ def read_calibration(path, source):
     """
     try:
         found, about = _read(path)
-        model, version = about["model"], about["version"]
-    except DAMAGE as error:
+        model, version = dict(about["model"]), about["version"]
+    except UNREADABLE as error:
         raise UserError(
             "`kv` calibration must be a file of bin/calibrate. "
             f"Received: {path} ({error})"
@@ -121,6 +124,7 @@ def read_calibration(path, source):
             f"`kv` calibration must be that of the model, {own}. "
             f"Received: {path}, of {other}"
         )
+    check_statistics(found, source.config, path)
     return found
 
 
@@ -151,9 +155,8 @@ def measure_statistics(source, tokens):
 
 def _read(path):
     """The statistics in a file, and what it says of itself."""
-    with open(path, "rb") as file, np.load(file) as arrays:
-        arrays = dict(arrays)
-    about = json.loads(str(arrays.pop("about")))
+    arrays = read_arrays(path)
+    about = dict(json.loads(str(arrays.pop("about"))))
     return KVStatistics(**arrays), about
 
 

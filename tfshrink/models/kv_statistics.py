@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tfshrink.errors import UserError
 from tfshrink.layers.switchable_dense import project
 from tfshrink.ops import rotary
 from tfshrink.ops.packing import WIDTHS
@@ -42,6 +43,34 @@ class KVStatistics:
     variances: np.ndarray
     left: np.ndarray
     steps: np.ndarray
+
+
+def check_statistics(found, config, path):
+    """Raises a `UserError` unless statistics are those of a model's shape.
+
+    Args:
+        found: `KVStatistics`.
+        config: `DecoderConfig`.
+        path: Their file, for the error.
+    """
+    layers, heads, size = config.layers, config.kv_heads, config.head_dim
+    numbers, kinds = heads * size, len(STEPS) + 1
+    shapes = {
+        "mean": (layers, 3, numbers),
+        "metric": (layers, 3, heads, size, size),
+        "backward": (layers, 3, numbers, numbers),
+        "variances": (layers, 3, numbers),
+        "left": (layers, 3, kinds, numbers),
+        "steps": (layers, 3, kinds, numbers),
+    }
+    for name, shape in shapes.items():
+        array = getattr(found, name)
+        real = np.issubdtype(array.dtype, np.floating)
+        if array.shape != shape or not real or not np.isfinite(array).all():
+            raise UserError(
+                f"{path}: `{name}` must be finite numbers of shape {shape}. "
+                f"Received: {array.dtype} of {array.shape}"
+            )
 
 
 def kv_statistics(model, tokens, *, progress=lambda done: None):

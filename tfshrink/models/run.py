@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.layers.precision_config import PrecisionConfig
 from tfshrink.models.checkpoint import load_model_state
@@ -98,13 +99,7 @@ def read_run(workdir, checkpoint=FINAL):
         precision = PrecisionConfig.from_json(config["precision"])
         plans = [Plan.from_json(plan, str(path)) for plan in config["plans"]]
         _ = config["model"]
-    except (
-        AttributeError,
-        OSError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (OSError, *DAMAGE) as error:
         raise UserError(
             "`--workdir` must hold the config.json of a run. Received: "
             f"{workdir} ({error})"

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.report.sections.analysis import analysis
 from tfshrink.report.sections.basis import basis
@@ -38,14 +39,6 @@ KINDS = (
     (("basis", "figures"), basis),
     (("names", "rows"), sensitivity),
     (("reference", "plans"), results),
-)
-_DAMAGED = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -114,7 +107,7 @@ def _tried(make, *arguments):
     except UserError as error:
         named = str(path) in str(error)
         return [], [str(error) if named else f"{path}: {error}"]
-    except _DAMAGED as error:
+    except (OSError, *DAMAGE) as error:
         what = f"{type(error).__name__}: {error}"
         if isinstance(error, KeyError):
             what = f"no {error}"

@@ -42,8 +42,9 @@ def report(places, output, *, title="tfshrink report", figures=None):
         )
     models = by_model(sections)
     text = page(models, problems, title)
-    with atomic_write(output) as file:
-        file.write(text)
+    with atomic_write(output, "wb") as file:
+        # JSON may hold half a character, which UTF-8 does not know.
+        file.write(text.encode("utf-8", "replace"))
     if figures:
         _save(models, pathlib.Path(figures))
     return sum(len(model.sections) for model in models), problems

@@ -102,18 +102,18 @@ def search(
         overwrite=where.overwrite,
         resume=where.resume,
     )
+    config = {
+        "model": subject.model if not subject.workdir else None,
+        "run": subject.workdir,
+        "subject": dataclasses.asdict(subject),
+        "settings": settings.to_json(),
+        "identity": identity,
+    }
+    if not where.resume:  # else the study says first whether it is the same
+        folder.write("config.json", config)
     problem.join(shared or ledger(str(folder.path / STUDY)))
     problem.shared = where.storage is not None
-    folder.write(
-        "config.json",
-        {
-            "model": subject.model if not subject.workdir else None,
-            "run": subject.workdir,
-            "subject": dataclasses.asdict(subject),
-            "settings": settings.to_json(),
-            "identity": identity,
-        },
-    )
+    folder.write("config.json", config)
     if not skip_sensitivity and known is None:
         known = _measured(problem, folder)
     problem.sensitivity = known

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.files import write_json
 
@@ -81,13 +82,7 @@ class Sensitivity:
                 _ = row["group"], row["bits"], row["pruning"], row["sparsity"]
                 _ = float(row["kl"])
             own = dict(own)
-        except (
-            AttributeError,
-            KeyError,
-            OSError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (OSError, *DAMAGE) as error:
             raise UserError(
                 "`sensitivity_file` must be a file of bin/sensitivity. "
                 f"Received: {path} ({type(error).__name__}: {error})"

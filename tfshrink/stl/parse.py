@@ -5,6 +5,7 @@ import functools
 from tfshrink.errors import UserError
 from tfshrink.stl import formula as stl
 
+DEEPEST = 100  # what is made of a formula calls itself for each level
 GRAMMAR = r"""
 ?start: implication
 ?implication: disjunction (_IMPLIES implication)?
@@ -58,13 +59,32 @@ def parse(text):
     from lark.exceptions import VisitError
 
     try:
-        return _transformer().transform(_parser().parse(text))
+        tree = _parser().parse(text)
+        _check_depth(tree)
+        return _transformer().transform(tree)
     except UnexpectedInput as error:
         raise UserError(_marked(text, error)) from None
     except VisitError as error:
         if isinstance(error.orig_exc, UserError):
             raise error.orig_exc from None
         raise
+
+
+def _check_depth(tree):
+    """Raises a `UserError` where operators stand too deep in each other."""
+    layer = [tree]
+    for _ in range(DEEPEST):
+        layer = [own for part in layer for own in _children(part)]
+        if not layer:
+            return
+    raise UserError(
+        f"`formula` must have fewer than {DEEPEST} operators in each other. "
+        "Received: more"
+    )
+
+
+def _children(part):
+    return getattr(part, "children", ())  # a token has none
 
 
 def _marked(text, error):
@@ -124,7 +144,7 @@ def _transformer():
             if token == "inf":
                 return None
             value = float(token)
-            return int(value) if value == int(value) else value
+            return int(value) if value.is_integer() else value
 
         def number(self, token):
             return float(token)

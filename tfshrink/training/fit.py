@@ -9,6 +9,7 @@ from tfshrink.data.progress_bar import progress_bar
 from tfshrink.errors import UserError
 from tfshrink.models.checkpoint import load_tensors
 from tfshrink.models.checkpoint import save_tensors
+from tfshrink.plan_checks import check_bits
 from tfshrink.training.board import Board
 from tfshrink.training.devices import agree_over_machines
 from tfshrink.training.devices import total_over_machines
@@ -113,7 +114,9 @@ def lowest_bits(trainer, settings, plans, batches, folder):
             trainer, batches.at, plans[0], trainer.model.precision.widths
         )
         folder.write(RANGE_TEST, found)
-    return folder.read(RANGE_TEST)["low"]
+    low = folder.read(RANGE_TEST).get("low")
+    check_bits(low, str(path))
+    return low
 
 
 def make_trainer(model, settings, plans, codecs=None):
@@ -213,8 +216,6 @@ def restore(folder, trainer):
     """Restores the last checkpoint; returns the steps that are done."""
     path = folder.checkpoints / LAST
     (folder.checkpoints / NEXT).unlink(missing_ok=True)  # never proved good
-    for unfinished in folder.checkpoints.glob(".*.tmp"):
-        unfinished.unlink()  # a kill in the middle of writing left it
     tensors, metadata = load_tensors(path) if path.exists() else ({}, {})
     step = metadata.get("step", "0")
     step = int(step) if step.isdigit() else 0

@@ -87,6 +87,8 @@ def train_scratch(
             exits.check(dataclasses.replace(config, vocabulary=count))
         _check_judged(settings, config, tokenizer)
         folder = RunFolder(workdir, name=settings.style, overwrite=overwrite)
+        # First of all what makes the folder one that --overwrite replaces.
+        folder.write("plan.json", plans[-1].to_json())
         save_subwords(subwords, folder.path / TOKENIZER)
         write_config(folder, settings, source, precision, plans, exits)
         source.folder = folder.path

@@ -384,6 +384,25 @@ class TrainSettings:
                 f"Received: {self.layer_dropout}"
             )
 
+    @classmethod
+    def from_json(cls, values):
+        """Settings of the dict of `to_json`.
+
+        Raises:
+            TypeError: A field that there is not, or one of another type.
+        """
+        kinds = {"bool": bool, "float": (int, float), "int": int, "str": str}
+        for field in dataclasses.fields(cls):
+            value = values.get(field.name, field.default)
+            name, _, optional = str(field.type).partition(" | ")
+            name = getattr(field.type, "__name__", name)
+            fits = isinstance(value, kinds[name])
+            if isinstance(value, bool) and name != "bool":
+                fits = False
+            if not fits and not (optional and value is None):
+                raise TypeError(f"{field.name} of {value!r}")
+        return cls(**values)
+
     def to_json(self):
         """Returns a plain dict."""
         return dataclasses.asdict(self)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 from tfshrink.evaluation.judged_text import JudgedText
 from tfshrink.evaluation.protocol import Protocol
@@ -399,8 +400,8 @@ def stored_settings(folder):
     """Settings of the run in a folder."""
     values = folder.read("config.json")
     try:
-        return TrainSettings(**values["settings"])
-    except (KeyError, TypeError) as error:
+        return TrainSettings.from_json(values["settings"])
+    except DAMAGE as error:
         raise UserError(
             f"{folder.path}/config.json must be that of a run of bin/train. "
             f"Received: {error}"

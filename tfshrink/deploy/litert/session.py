@@ -1,5 +1,6 @@
 """One sequence in an exported decoder, run by LiteRT."""
 
+import math
 import os
 
 import numpy as np
@@ -16,6 +17,7 @@ from tfshrink.errors import UserError
 from tfshrink.evaluation.environment import cores
 from tfshrink.quiet import closed_stderr
 
+KEYS = "keys_"  # and the number of a block
 PREFILL, DECODE, HEAD = "prefill", "decode", "head"
 IN_MEMORY = ":memory"  # where XNNPACK keeps the one copy of packed weights
 
@@ -55,12 +57,39 @@ class Session:
                 f"`{path}` must be an export of tfshrink, with the signatures "
                 f"prefill, decode and head. Received: {sorted(signatures)}"
             )
+        self._check_shape()
         own = shape["layers"], shape["head_dim"]
         self._heads = heads_of(self._model, DECODE, *own)
         self.cache = self._cache()
         self._graphs = BoundGraphs(
             self._model, (PREFILL, DECODE, HEAD), self._size, self.cache
         )
+
+    def _check_shape(self):
+        """Raises a `UserError` unless the file's graphs are of this shape.
+
+        LiteRT reads and writes memory as large as the shape says.
+        """
+        inputs = self._model.get_input_tensor_details(DECODE)
+        outputs = self._model.get_output_tensor_details(PREFILL)
+        tokens = self._model.get_input_tensor_details(PREFILL)["tokens"]
+        count = int(tokens["shape"][0])
+        columns = int(outputs["new_keys"]["shape"][0]) // count
+        layers = sum(name.startswith(KEYS) for name in inputs)
+        found = {
+            "vocabulary": int(outputs["logits"]["shape"][0]),
+            "width": int(outputs["states"]["shape"][0]) // count,
+            "layers": layers,
+            "head_dim": math.gcd(columns, self.shape["head_dim"]),
+        }
+        if not layers:  # a coded cache has inputs of its own
+            del found["layers"]
+        for name, own in found.items():
+            if self.shape[name] != own:
+                raise UserError(
+                    f"`{self.path}` must be of the shape that is named beside "
+                    f"it, {name} {self.shape[name]}. Received: {own}"
+                )
 
     def _cache(self):
         tables = attachment(self.path, KV)

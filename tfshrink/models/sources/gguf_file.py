@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from tfshrink.errors import damage_named
 from tfshrink.errors import UserError
 from tfshrink.models.sources.gguf_config import config_from_gguf
 from tfshrink.models.sources.gguf_header import GGUFHeader
@@ -67,7 +68,8 @@ class GGUFSource(Source):
         if "rope_freqs.weight" in self.header.tensors:
             with open(self.path, "rb") as file:
                 factors = self._dequantize(file, "rope_freqs.weight")
-        return config_from_gguf(self.header, self.name, self.path, factors)
+        with damage_named(self.path):
+            return config_from_gguf(self.header, self.name, self.path, factors)
 
     @functools.cached_property
     def identity(self):
@@ -88,7 +90,10 @@ class GGUFSource(Source):
 
     def tokenizer(self):
         """Returns the tokenizer that the metadata describe."""
-        return tokenizer_from_gguf(self.header.metadata, self.config, self.path)
+        with damage_named(self.path):
+            return tokenizer_from_gguf(
+                self.header.metadata, self.config, self.path
+            )
 
     def _tensor(self, file, name):
         index, module, leaf = split_name(name)

@@ -167,6 +167,8 @@ def _place(name, entry, start, file_size, path):
 
     shape, kind, offset = entry
     block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+    if min(shape) < 1:
+        raise ValueError(f"`{name}` of shape {shape}")
     if shape[-1] % block:
         raise ValueError(f"`{name}` of shape {shape} in blocks of {block}")
     size = math.prod(shape) // block * block_bytes

@@ -1,6 +1,7 @@
 """A decoder's config from the `config.json` of Hugging Face."""
 
 from tfshrink.decoder_config import DecoderConfig
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import unknown_choice
 from tfshrink.errors import UserError
 from tfshrink.models.sources.config_checks import checked_config
@@ -48,7 +49,7 @@ def config_from_huggingface(values, name, file, generation=None):
         raise UserError(f"{file}: {error}") from error
     except KeyError as error:
         raise UserError(f"{file}: expected a value {error}") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise UserError(
             f"{file}: expected values of their usual types. Received: {error}"
         ) from error

@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+from tfshrink.errors import DAMAGE
 from tfshrink.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -83,7 +84,7 @@ class SafetensorsFiles(contextlib.AbstractContextManager):
             raise UserError(
                 f"{path}: expected the shard that {INDEX} lists"
             ) from error
-        except (safetensors.SafetensorError, OSError) as error:
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise UserError(
                 f"{path}: expected a complete safetensors file. Received: "
                 f"{error}"
@@ -152,7 +153,7 @@ def read_json(path):
         raise UserError(
             f"{path}: expected a readable file. Received: {error.strerror}"
         ) from error
-    except ValueError as error:
+    except DAMAGE as error:
         raise UserError(
             f"{path}: expected JSON. Received: {error} (truncated?)"
         ) from error
