@@ -63,7 +63,7 @@ class TranslationTest(TestCase):
         print_report(found)
         print_report(found, markdown=True)
         page = self.folder / "report.html"
-        self.assertEqual(report([str(self.folder / "run")], page), 1)
+        self.assertEqual(report([str(self.folder / "run")], page), (1, []))
         self.assertIn("chrF", page.read_text("utf-8"))
         other = self.folder / "other.json"
         evaluate_translation(

@@ -43,6 +43,13 @@ class ExitPlotTest(TestCase):
         (line,) = own.axes[0].lines
         self.assertAllClose(line.get_xydata(), [[0.25, 1.2], [0.75, 1.8]])
 
+    def test_a_part_of_the_text_without_tokens_is_left_out(self):
+        study = files.exit_study()
+        study["suggestions"][0]["test"]["by_position"] = [1.2, None]
+        own, _ = positions_chart(study).draw()
+        (line,) = own.axes[0].lines
+        self.assertAllClose(line.get_xydata(), [[0.25, 1.2]])
+
     def test_they_are_files(self):
         folder = pathlib.Path(self.create_tempdir().full_path)
         for draw in (draw_sweep, draw_calibration, draw_positions):

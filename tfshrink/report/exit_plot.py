@@ -80,8 +80,14 @@ def positions_chart(study):
     lines = []
     for own in study["suggestions"]:
         layers = own["test"]["by_position"]
-        places = [(i + 0.5) / len(layers) for i in range(len(layers))]
-        lines.append(Line(f"tuned for {own['wanted']:.0%}", places, layers))
+        # Few short texts leave parts without any token.
+        pairs = [
+            ((place + 0.5) / len(layers), depth)
+            for place, depth in enumerate(layers)
+            if depth is not None
+        ]
+        places, depths = map(list, zip(*pairs, strict=True))
+        lines.append(Line(f"tuned for {own['wanted']:.0%}", places, depths))
     return line_chart(
         "positions",
         "Blocks that a token runs, over the text made.",
