@@ -24,6 +24,7 @@ from tfshrink.deploy.sampling import Sampling
 from tfshrink.errors import UserError
 from tfshrink.evaluation.candidate import run_candidates
 from tfshrink.evaluation.evaluate import evaluate
+from tfshrink.files import atomic_folder
 
 ROOT = pathlib.Path(__file__).parents[2]
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
@@ -221,9 +222,9 @@ class ExportTest(TestCase):
         left = self.root / f".killed.{os.getpid()}.tmp"  # in a container
         left.mkdir()
         (left / "model.tflite").write_text("half")
-        with export_module._beside(copy) as hidden:
+        with atomic_folder(copy) as hidden:
             self.assertEqual(os.listdir(hidden), [])
-            with export_module._beside(copy.with_name("other")):
+            with atomic_folder(copy.with_name("other")):
                 self.assertTrue(hidden.is_dir())
         self.assertTrue(copy.is_dir())
         shutil.rmtree(copy)

@@ -5,6 +5,7 @@ import json
 from tests.reliability.shared_files import all_of
 from tests.reliability.shared_files import model
 from tests.reliability.shared_files import plan
+from tfshrink.errors import UserError
 
 
 def make_plan(folder):
@@ -141,12 +142,20 @@ def _sensitivity():
 
 def read_all_results(folder):
     from tfshrink.evaluation.results import read_results
-    from tfshrink.report.report import report
     from tfshrink.search.sensitivity import Sensitivity
 
     page = folder.parent / "page.html"
     all_of(
         lambda: read_results(folder),
         lambda: Sensitivity.load(folder / "sensitivity.json"),
-        lambda: report([folder, folder / "search.json"], page),
+        lambda: _reported([folder, folder / "search.json"], page),
     )
+
+
+def _reported(places, page):
+    """Writes a page of them, and refuses what the page leaves out."""
+    from tfshrink.report.report import report
+
+    _, problems = report(places, page)
+    if problems:
+        raise UserError(problems[0])

@@ -87,7 +87,7 @@ def _whole(path):
     try:
         values = json.loads(path.read_text("utf-8"))
         return values if isinstance(values, dict) else None
-    except (OSError, ValueError):
+    except (OSError, *DAMAGE):
         return None
 
 
