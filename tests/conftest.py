@@ -2,9 +2,12 @@
 
 import gc
 import os
+import subprocess
 import sys
 import tempfile
 from importlib.machinery import PathFinder
+
+import pytest
 
 # Kernels log and warn at start-up; a test's output is its failures.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -27,6 +30,15 @@ LONGEST = (
     "tests/evaluation/",
     "tests/deploy/",
 )
+# TensorFlow keeps every program that it compiled until a process ends, 10 to 30
+# MB each: these files would fill the memory of a worker, and get processes of
+# their own where all tests run.
+ALONE = (
+    "tests/deploy/litert/exit_session_test.py",
+    "tests/models/exit_walk_test.py",
+    "tests/models/generation_test.py",
+)
+WORKER = "PYTEST_XDIST_WORKER"  # set by xdist in a process of its
 
 
 class _WithoutTensorFlow:
@@ -51,8 +63,56 @@ if os.environ.get("TFSHRINK_BLOCK_TENSORFLOW"):
     ]
 
 
-def pytest_collection_modifyitems(items):
+class _FileAlone(pytest.Item):
+    """All tests of a file as one, in a process that ends with them."""
+
+    def runtest(self):
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", str(self.path)]
+        done = subprocess.run(
+            [*command, *_marks(self.config)],
+            cwd=self.config.rootpath,
+            env={k: v for k, v in os.environ.items() if k != WORKER},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(done.stdout[-20000:], done.stderr[-2000:])
+        assert done.returncode == 0, f"pytest {self.path} failed"
+
+    def reportinfo(self):
+        return self.path, 0, f"{self.path.name}, alone"
+
+
+def _marks(config):
+    """The expression of `-m`, for a process of ours."""
+    return ["-m", config.option.markexpr] if config.option.markexpr else []
+
+
+def _is_alone(config, item):
+    """Whether the file of a test gets a process of its own."""
+    name = item.path.relative_to(config.rootpath).as_posix()
+    chosen = config.option.keyword or any(
+        "::" in one or one.endswith(".py") for one in config.args
+    )
+    return name in ALONE and WORKER in os.environ and not chosen
+
+
+def _put_apart(config, items):
+    """Puts one item in the place of all tests of a file that runs alone."""
+    found, files = [], set()
+    for item in items:
+        if not _is_alone(config, item):
+            found.append(item)
+        elif item.path not in files:
+            files.add(item.path)
+            parent = item.getparent(pytest.Module)
+            found.append(_FileAlone.from_parent(parent, name="alone"))
+    items[:] = found
+
+
+def pytest_collection_modifyitems(config, items):
     """What takes longest begins first: small files fill the time at the end."""
+    _put_apart(config, items)
 
     def place(item):
         own = (i for i, name in enumerate(LONGEST) if name in item.nodeid)

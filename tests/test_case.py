@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest import mock
 
 import numpy as np
 from absl.testing import parameterized
@@ -17,7 +18,15 @@ else:
 
 
 class TestCase(*_BASES):
-    """Adds array assertions and `run_layer_test` on either backend."""
+    """Adds array assertions and `run_layer_test` on either backend.
+
+    Attributes:
+        decodes_by_xla: Whether XLA may decode one sequence on a CPU. It takes
+            seconds and 25 MB a `Generator`, for the same text: tests of that
+            are `models/generation_test.py` and `models/exit_walk_test.py`.
+    """
+
+    decodes_by_xla = False
 
     # `tf.test.TestCase` offers a session under a name that looks like a test.
     test_session = None
@@ -30,6 +39,11 @@ class TestCase(*_BASES):
             keras.config.set_dtype_policy, keras.config.dtype_policy()
         )
         keras.utils.set_random_seed(0)
+        if not self.decodes_by_xla:
+            from tfshrink.models import generation
+
+            never = mock.patch.object(generation, "SINGLE", 0)
+            self.enterContext(never)
 
     def assertAllClose(self, a, b, rtol=1e-6, atol=1e-6, msg=None):
         """Asserts that arrays, or nests of them, agree within tolerance."""

@@ -136,6 +136,8 @@ class Oracle:
 
 
 class ExitWalkTest(TestCase):
+    decodes_by_xla = True
+
     @parameterized.parameters(
         ("tiny", "lazy"),
         ("tiny", "propagate"),

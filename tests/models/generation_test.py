@@ -50,6 +50,8 @@ def full_logits(model, sequences, bits=None):
 
 
 class GenerationTest(TestCase):
+    decodes_by_xla = True
+
     def assert_recomputed(self, model, prompts, made, bits=None, penalty=1.0):
         """Each token is the likeliest of a full forward pass."""
         whole = [p + m for p, m in zip(prompts, made, strict=True)]
