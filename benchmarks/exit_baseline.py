@@ -33,6 +33,7 @@ from tfshrink.evaluation.table import print_table
 from tfshrink.files import write_json
 
 FLAGS = flags.FLAGS
+PROMPT = 64  # tokens in front of what is timed
 POINTS = 24  # thresholds that are tried, at equal shares of tokens
 COLUMNS = (
     "exit",
@@ -191,7 +192,8 @@ def speeds(own, base, specs):
     from tfshrink.exits.study import timed
 
     sides = [(base, None), *((own, spec) for spec in specs)]
-    texts = dataclasses.replace(base.subject, tokens=64)
+    length = min(PROMPT, FLAGS.context)
+    texts = dataclasses.replace(base.subject, tokens=length)
     prompts = dataclasses.replace(base, subject=texts).prompts("test", 8)
     return [
         timed(side, prompts, spec, FLAGS.new_tokens)["tokens_per_second"]
