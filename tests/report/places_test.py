@@ -84,8 +84,11 @@ class PlacesTest(TestCase):
 
     def test_exits_of_a_run_are_part_of_its_training(self):
         run = files.run_folder(self.folder / "run")
-        config = {**files.CONFIG, "settings": {"exits": "3,5"}}
-        config["settings"]["total_steps"] = 3
+        config = {
+            **files.CONFIG,
+            "settings": {"exits": "auto", "total_steps": 3},
+            "exits": {"layers": [3, 5]},
+        }
         files.write(run / "config.json", config)
         learned = {"recall": [0.99, 1.0], "agreement": [0.5, 0.75]}
         files.write(run / "exits.json", {**learned, "tokens": 100})

@@ -67,7 +67,7 @@ def training(path, results=None):
         model=(config.get("identity") or {}).get("name") or config["model"],
         lines=_lines(config, steps, results),
         charts=tuple(charts),
-        tables=_heads(folder, settings),
+        tables=_heads(folder, config),
         command=results.get("command") or config.get("command"),
         environment=results.get("environment"),
     )
@@ -126,7 +126,7 @@ def _settings(settings):
     )
 
 
-def _heads(folder, settings):
+def _heads(folder, config):
     """What the exits of a run learned, as `exits.json` says."""
     path = folder / "exits.json"
     if not path.exists():
@@ -134,11 +134,11 @@ def _heads(folder, settings):
     values = json.loads(path.read_text("utf-8"))
     if "recall" not in values:  # a study of bin/diagnose in the run folder
         return ()
-    layers = (settings.get("exits") or "").split(",")
+    layers = map(str, config["exits"]["layers"])
     rows = [
         {"layer": layer, "agreement": agreement, "recall": recall}
         for layer, agreement, recall in zip(
-            layers, values["agreement"], values["recall"], strict=False
+            layers, values["agreement"], values["recall"], strict=True
         )
     ]
     caption = f"Exits alone, on {values['tokens']:,} tokens kept for that"
