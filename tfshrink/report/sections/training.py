@@ -50,7 +50,6 @@ def training(path, results=None):
     folder = path.parent
     config = _config(folder)
     metrics = _metrics(path)
-    settings = config["settings"]
     steps = [line for line in metrics if "losses" in line]
     charts = [loss_chart(steps)]
     exits = [line for line in steps if line.get("exit_losses")]
