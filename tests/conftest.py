@@ -21,6 +21,8 @@ LONGEST = (
     "tests/jax_backend_test",
     "tests/benchmarks_test",
     "tests/notebooks_test",
+    "tests/models/exit_walk_test",
+    "tests/models/generation_test",
     "tests/training/command_test",
     "tests/training/scratch_test",
     "tests/search/commands_test",
@@ -69,7 +71,7 @@ class _FileAlone(pytest.Item):
     def runtest(self):
         command = [sys.executable, "-m", "pytest", "-q", "-n0", str(self.path)]
         done = subprocess.run(
-            [*command, *_marks(self.config)],
+            command,
             cwd=self.config.rootpath,
             env={k: v for k, v in os.environ.items() if k != WORKER},
             capture_output=True,
@@ -83,15 +85,11 @@ class _FileAlone(pytest.Item):
         return self.path, 0, f"{self.path.name}, alone"
 
 
-def _marks(config):
-    """The expression of `-m`, for a process of ours."""
-    return ["-m", config.option.markexpr] if config.option.markexpr else []
-
-
 def _is_alone(config, item):
     """Whether the file of a test gets a process of its own."""
     name = item.path.relative_to(config.rootpath).as_posix()
-    chosen = config.option.keyword or any(
+    chosen = config.option.keyword or config.option.markexpr
+    chosen = chosen or any(
         "::" in one or one.endswith(".py") for one in config.args
     )
     return name in ALONE and WORKER in os.environ and not chosen
