@@ -7,7 +7,7 @@ from tfshrink.report.bar_chart import rank_chart
 from tfshrink.report.section import Section
 from tfshrink.report.section import Table
 
-MOST = 24  # bars
+MOST = 12  # bars
 FINDINGS = {
     "subject": "subject",
     "rule": "rule",
