@@ -5,24 +5,15 @@ import pathlib
 
 from tfshrink.evaluation.table import print_table
 from tfshrink.files import atomic_write
+from tfshrink.search.columns import FRONT
+from tfshrink.search.columns import VIOLATIONS
 from tfshrink.search.findings import best_plan
 
 MOST = 12  # rows of a printed table
 COLUMNS = {
     "model": "model",
-    "name": "plan",
-    "effective_bits": "bits",
-    "bytes": "MB",
-    "compression": "smaller",
-    "kv": "K/V cache",
-    "kv_bytes": "K/V MB",
-    "exit": "exit",
-    "layers": "layers",
-    "read_bytes": "MB a token",
-    "cost_ratio": "cheaper",
-    "margin": "margin",
+    **FRONT,
     "satisfied_share": "prompts",
-    "perplexity_ratio": "perplexity",
     "latency": "ms",
     "f1": "F1",
 }
@@ -210,15 +201,7 @@ def print_certificate(found, path, dry_run=False):
     prompts = found["prompts"]
     print_table(
         rows,
-        {
-            "plan": "plan",
-            "property": "property",
-            "violations": "violations",
-            "rate": "rate",
-            "bound": "rate is below",
-            "median_margin": "median margin",
-            "worst_margin": "worst margin",
-        },
+        VIOLATIONS,
         title=f"{prompts['count']} prompts of {', '.join(prompts['data'])} "
         f"({prompts['split']})",
         formats={

@@ -6,17 +6,9 @@ from tfshrink.report.margin_plot import token_chart
 from tfshrink.report.margin_plot import unchanged_margins
 from tfshrink.report.section import Section
 from tfshrink.report.section import Table
+from tfshrink.search.columns import VIOLATIONS
 
 ALL = "all"  # every property at once, beside the properties
-RATES = {
-    "plan": "plan",
-    "property": "property",
-    "violations": "violations",
-    "rate": "rate",
-    "bound": "rate is below",
-    "median_margin": "median margin",
-    "worst_margin": "worst margin",
-}
 WORST = {
     "plan": "plan",
     "prompt": "prompt",
@@ -73,7 +65,7 @@ def certificate(path, values):
         lines=tuple(lines),
         charts=tuple(charts + curves),
         tables=(
-            Table.of("Violations", rates, RATES, FORMATS),
+            Table.of("Violations", rates, VIOLATIONS, FORMATS),
             Table.of("Worst prompts", worst, WORST, FORMATS),
         ),
         command=values.get("command"),

@@ -11,23 +11,9 @@ from tfshrink.report.section import Section
 from tfshrink.report.section import Table
 from tfshrink.report.sections.reference import reference_text
 from tfshrink.report.sections.results import plan_maps
+from tfshrink.search.columns import FRONT
 
 LOG = "log.csv"
-COLUMNS = {
-    "name": "plan",
-    "effective_bits": "bits",
-    "bytes": "MB",
-    "compression": "smaller",
-    "kv": "K/V cache",
-    "kv_bytes": "K/V MB",
-    "exit": "exit",
-    "layers": "layers",
-    "read_bytes": "MB a token",
-    "cost_ratio": "cheaper",
-    "margin": "margin",
-    "satisfied_share": "prompts satisfied",
-    "perplexity_ratio": "perplexity",
-}
 TABLE = {
     **FORMATS,
     "layers": ".2f",
@@ -80,7 +66,7 @@ def search(path, values):
         lines=tuple(lines),
         charts=tuple(charts),
         tables=(
-            Table.of("Front", plans, COLUMNS, TABLE),
+            Table.of("Front", plans, FRONT, TABLE),
             Table.of(
                 "Smallest if the thresholds gave way",
                 own.get("relaxed") or [],
